@@ -1,0 +1,74 @@
+"""One answer, and its bytes on the wire: written here for both lanes, so that none differs.
+
+Imports nothing of ours and does no I/O; the clock is read for the `Date` line alone.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+
+JSON = b"Content-Type: application/json\r\n"
+NDJSON = b"Content-Type: application/x-ndjson\r\n"
+PROBLEM = b"Content-Type: application/problem+json\r\n"
+
+CLOSE = b"Connection: close\r\n"
+KEEP = b"Connection: keep-alive\r\n"
+
+STATUS_LINES: dict[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+class Answer:
+    """A status, header field lines (each ended by CR LF, without framing) and a whole body."""
+
+    __slots__ = ("body", "fields", "status")
+
+    def __init__(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}, {len(self.body)} bytes>"
+
+
+def encode(answer: Answer, *, with_body: bool = True, connection: bytes = b"") -> bytes:
+    """The whole answer as bytes; `with_body` False answers a HEAD, whose lengths are a GET's.
+
+    `connection` is CLOSE, KEEP (HTTP/1.0 only) or empty. 204 and 304 have neither body nor length
+    (RFC 9110 sections 8.6 and 15.4.5).
+    """
+    status = answer.status
+    if status == 204 or status == 304:
+        return b"%b%b%b%b\r\n" % (STATUS_LINES[status], date_line(), answer.fields, connection)
+    return b"%b%b%bContent-Length: %d\r\n%b\r\n%b" % (
+        STATUS_LINES[status],
+        date_line(),
+        answer.fields,
+        len(answer.body),
+        connection,
+        answer.body if with_body else b"",
+    )
+
+
+def stream_head(fields: bytes, *, chunked: bool, connection: bytes = b"") -> bytes:
+    """The head of a 200 whose length is not known: chunked, or (HTTP/1.0) ended by the close."""
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    return b"%b%b%b%b%b\r\n" % (STATUS_LINES[200], date_line(), fields, framing, connection)
+
+
+_second = 0
+_date_line = b""
+
+
+def date_line() -> bytes:
+    """The `Date` header line of this second (RFC 9110 section 6.6.1), made once a second."""
+    global _second, _date_line
+    now = int(time())
+    if now != _second:
+        _second = now
+        _date_line = b"Date: %b\r\n" % formatdate(now, usegmt=True).encode()
+    return _date_line

@@ -1,0 +1,28 @@
+"""The bytes of bodies and answers in flight, held under `--max-inflight-bytes`. Pure."""
+
+from __future__ import annotations
+
+from pannier.server.refusals import Overloaded
+
+
+class Budget:
+    """How many bytes are taken of how many."""
+
+    __slots__ = ("limit", "taken")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes, or raise Overloaded and take none. Whatever is taken is given back."""
+        if self.taken + size > self.limit:
+            raise Overloaded(
+                f"Bodies and answers in flight take {self.taken} of {self.limit} bytes: send less "
+                "at a time, or raise --max-inflight-bytes."
+            )
+        self.taken += size
+
+    def give(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self.taken -= size
