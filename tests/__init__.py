@@ -1,0 +1,1 @@
+"""The tests: contract/ unit/ real/ faults/ bench/; fixtures for the real parts are in real/."""
