@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.counting import StoreCounts
 
 StoreType = Literal["memory", "redis", "hdfs"]
 StoreState = Literal["connecting", "ready", "unavailable", "rejected", "draining"]
@@ -59,6 +60,8 @@ class ServedStore:
     """Why the store is not ready, or what was refused while the last good one serves on."""
     generation: Generation | None = None
     """None until a first configuration was accepted."""
+    counts: StoreCounts = field(default_factory=StoreCounts)
+    """What was done under this name, for metrics; it goes on when the backend is swapped."""
 
 
 @dataclass(slots=True)
