@@ -29,9 +29,9 @@ _RECORD_WRITTEN = (
 )  # fmt: skip
 
 OUTCOMES: dict[str, tuple[str, ...]] = {
-    **{name: _ALWAYS_POSSIBLE for name in READS},
+    **dict.fromkeys(READS, _ALWAYS_POSSIBLE),
     "get": _ALWAYS_POSSIBLE + _RECORD_READ,
-    **{name: _ALWAYS_POSSIBLE + _RECORD_WRITTEN for name in WRITES},
+    **dict.fromkeys(WRITES, _ALWAYS_POSSIBLE + _RECORD_WRITTEN),
 }
 """The label `outcome` by operation: "ok", the code of the error it ended in, "cancelled" where its
 client vanished first, and "invalid" for the codes that are the request's fault."""

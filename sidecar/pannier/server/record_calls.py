@@ -198,7 +198,7 @@ def start(
             condition = ALWAYS
         if condition.kind == "etag" and "cas" not in backend.capabilities:
             raise Unsupported(
-                f"Store {served.name} cannot compare ETags when it writes: send If-Match: * or none."
+                f"Store {served.name} cannot compare ETags in a write: send If-Match: * or none."
             )
     except PannierError as error:
         done(problem(error, store=request.store, schema=request.schema, key=request.key))
