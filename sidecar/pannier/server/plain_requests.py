@@ -28,39 +28,13 @@ _FIELD = re.compile(
 )
 _LENGTH = re.compile(r"[0-9]{1,9}")
 
-_IGNORED = frozenset(
-    [
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "baggage",
-        "cache-control",
-        "content-type",
-        "cookie",
-        "dnt",
-        "from",
-        "keep-alive",
-        "pragma",
-        "priority",
-        "referer",
-        "traceparent",
-        "tracestate",
-        "user-agent",
-        "x-amzn-trace-id",
-        "x-b3-parentspanid",
-        "x-b3-sampled",
-        "x-b3-spanid",
-        "x-b3-traceid",
-        "x-correlation-id",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
-        "x-request-id",
-    ]
-)
+_IGNORED = frozenset((
+    "accept", "accept-charset", "accept-encoding", "accept-language", "baggage", "cache-control",
+    "content-type", "cookie", "dnt", "from", "keep-alive", "pragma", "priority", "referer",
+    "traceparent", "tracestate", "user-agent", "x-amzn-trace-id", "x-b3-parentspanid",
+    "x-b3-sampled", "x-b3-spanid", "x-b3-traceid", "x-correlation-id", "x-forwarded-for",
+    "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id",
+))  # fmt: skip
 """Header fields that change nothing about a request for one record."""
 
 MAX_KEPT = 512
