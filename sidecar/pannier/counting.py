@@ -110,6 +110,15 @@ class RouteCounts:
         self.seconds.observe(seconds)
 
 
+_RECORD_STATUSES = {
+    "GET": (200, 404),
+    "HEAD": (200, 404),
+    "PUT": (201, 204),
+    "DELETE": (204, 404),
+}
+"""Series that exist from the start, at zero, so that a rate counts their first step."""
+
+
 class HttpCounts:
     """All requests, by method and route (the routes of `server.targets`, never a path)."""
 
@@ -117,6 +126,8 @@ class HttpCounts:
 
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str], RouteCounts] = {}
+        for method, statuses in _RECORD_STATUSES.items():
+            self.of(method, "record").statuses = dict.fromkeys(statuses, 0)
 
     def of(self, method: str, route: str) -> RouteCounts:
         """The counts of `method` on `route`; a method of nobody's is counted as "other"."""

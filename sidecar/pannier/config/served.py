@@ -75,3 +75,9 @@ class StoreTable:
     """Seconds since the epoch of the last applied configuration; None before the first."""
     error: str | None = None
     """What was wrong with the newest configuration, if it was refused as a whole or in part."""
+    applies: dict[str, int] = field(
+        default_factory=lambda: {"applied": 0, "pending": 0, "rejected": 0}
+    )
+    """How many store configurations came to which end; for metrics."""
+    stream_connected: bool = False
+    """Whether the operator's stream is connected now."""

@@ -175,6 +175,10 @@ class KeyValueStoreBackendBase(ABC):
              "leaks"), 0
         )  # fmt: skip
 
+    def pools(self) -> Sequence[Any]:
+        """The pools beneath this store, for metrics: none, one, or one a node of a cluster."""
+        return ()
+
     @abstractmethod
     async def close(self) -> None:
         """Close every connection; a closed store may be closed again."""
