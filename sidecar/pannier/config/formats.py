@@ -1,0 +1,155 @@
+"""The grammars of the document's texts: durations, sizes, names, addresses, paths. Pure.
+
+Each raises ValueError with "what is wrong: what to write instead". None of them quotes a text in
+which somebody may have put a credential (an address with a password in it, say).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pannier.config.names import is_secret_key, is_subdomain
+from pannier.config.units import parse_duration, parse_size
+from pannier.keys import is_store_name
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::([0-9]{1,5}))?")
+_WEB = re.compile(r"https?://(.+?)/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a text of one grammar is called and read."""
+
+    noun: str
+    parse: Callable[[str], Any]
+    fix: Callable[[object], str]
+    """What to write in place of a value that is no text."""
+
+
+def parse_label(text: str) -> str:
+    """A store's name."""
+    if is_store_name(text):
+        return text
+    near = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63].strip("-")
+    hint = f", such as {near}" if near and is_store_name(near) else ""
+    raise ValueError(
+        "is not a DNS label: write 1 to 63 of a-z 0-9 and -, with a letter or digit at both "
+        f"ends{hint}"
+    )
+
+
+def parse_subdomain(text: str) -> str:
+    """The name of a Secret, a ServiceAccount or a namespace."""
+    if is_subdomain(text):
+        return text
+    raise ValueError(
+        "is not a name of Kubernetes: write up to 253 of a-z 0-9 - and ., with a letter or digit "
+        "at both ends"
+    )
+
+
+def parse_secret_key(text: str) -> str:
+    """The key of a Secret's entry."""
+    if is_secret_key(text):
+        return text
+    raise ValueError(
+        "is not the key of a Secret's entry: write up to 253 of A-Z a-z 0-9 - _ and ., which do "
+        "not begin with .."
+    )
+
+
+def parse_host(text: str) -> str:
+    """A host name or address, without a port. An IPv6 address may stand in brackets."""
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed and bracketed[2] is None and _IPV6.fullmatch(bracketed[1]):
+        return bracketed[1]
+    if _HOST.fullmatch(text) or _IPV6.fullmatch(text):
+        return text
+    if "://" in text:
+        raise ValueError("is a URL: write the host's name alone, without scheme, user or path")
+    if text.count(":") == 1 and _HOST.fullmatch(text.partition(":")[0]):
+        raise ValueError("holds a port: write the host's name alone, the port goes into port")
+    raise ValueError("is not a host name or address: write a name such as redis.shop.svc")
+
+
+def parse_node(text: str) -> tuple[str, int | None]:
+    """A `host` or `host:port`; the port is None where it is left out."""
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed:
+        host, port = bracketed[1], bracketed[2]
+    elif _IPV6.fullmatch(text):
+        host, port = text, None
+    else:
+        host, colon, port = text.partition(":")
+        port = port if colon else None
+    if "://" in text or not (_HOST.fullmatch(host) or _IPV6.fullmatch(host)):
+        raise ValueError("is not host:port: write it such as redis-0.redis:6379")
+    if port is None:
+        return host, None
+    if not port.isdecimal() or not 1 <= int(port[:6]) <= 65535:
+        raise ValueError("has no valid port: write a number from 1 to 65535 after the colon")
+    return host, int(port)
+
+
+def parse_namenode(text: str) -> str:
+    """A NameNode's web address, without a trailing slash."""
+    match = _WEB.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a web address: write it such as http://nn1:9870")
+    if "@" in match[1] or "?" in match[1] or "#" in match[1]:
+        raise ValueError("holds more than an address: write scheme, host and port alone")
+    parse_node(match[1].partition("/")[0])
+    return text.rstrip("/")
+
+
+def parse_path(text: str) -> str:
+    """An absolute path that climbs nowhere, without a trailing slash."""
+    parts = text.split("/")
+    if not text.startswith("/") or any(part in (".", "..") for part in parts):
+        raise ValueError("is not an absolute path: write it from / on, without . and ..")
+    if "\x00" in text or not text.isprintable():
+        raise ValueError("holds control characters: write it without them")
+    return "/" + "/".join(part for part in parts if part)
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """A format whose value in the model is the text itself."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return check
+
+
+def _no_fix(value: object) -> str:
+    return "" if isinstance(value, (dict, list)) else "put it in quotes"
+
+
+def _duration_fix(value: object) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return f"give it a unit, such as {value:g}s"
+    return "write it such as 500ms, 5s or 1m30s"
+
+
+def _size_fix(value: object) -> str:
+    return "write it such as 64Mi"
+
+
+FORMATS: Final = {
+    "duration": Format("a duration", parse_duration, _duration_fix),
+    "size": Format("a size", parse_size, _size_fix),
+    "label": Format("a name", parse_label, _no_fix),
+    "subdomain": Format("a name", parse_subdomain, _no_fix),
+    "secret-key": Format("a key", parse_secret_key, _no_fix),
+    "host": Format("a host name", parse_host, _no_fix),
+    "node": Format("host:port", _checked(parse_node), _no_fix),
+    "namenode": Format("a web address", parse_namenode, _no_fix),
+    "path": Format("a path", parse_path, _no_fix),
+}
+"""By the name that `config.documents` gives them in its annotations."""
