@@ -1,0 +1,158 @@
+"""One connection to a Redis server: bytes out, replies in. The threading side, written by hand.
+
+The asyncio side has the same names. A wire carries one pipeline at a time. It never repeats a
+command and never reads a reply that belongs to another: whatever ends a pipeline before its last
+reply, and any byte that nobody asked for, closes the connection for good.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from typing import Any
+
+from hiredis import HiredisError, PushNotification, Reader
+
+from pannier.redis_address import RedisAddress, plain
+from pannier.redis_replies import ConnectionLost
+from pannier.redis_sockets import keep_alive, shut_down
+
+_INCOMPLETE = object()
+_READ_SIZE = 64 * 1024
+
+
+class RedisWire:
+    """A dialed connection. Made by `dial`; used by one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._process = os.getpid()
+        self._reader = Reader(notEnoughData=_INCOMPLETE)
+        self._buffer: Any = bytearray(_READ_SIZE)
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN | select.POLLPRI)
+        self._lost: str | None = None
+        self._waiting = False
+        # Before its first use a TLS connection may be readable: session tickets come unasked.
+        self._fresh = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can take a pipeline: connected, and no reply outstanding."""
+        return self._lost is None and not self._waiting
+
+    def looks_alive(self) -> bool:
+        """What the socket shows without asking: False once its end, or an unasked byte, is in."""
+        return self._lost is None and not self._readable.poll(0)
+
+    def execute(self, packed: bytes, replies: int, timeout: float) -> list[Any]:
+        """Send one pipeline and return its replies.
+
+        An error reply is a `hiredis.ReplyError` among them (or nested in one), never raised.
+        Raises ConnectionLost if they are not in after `timeout` seconds, or cannot come any more;
+        then, and when it is interrupted, the connection is closed.
+        """
+        if self._waiting:
+            raise RuntimeError("This connection still waits for the replies to another pipeline.")
+        if self._lost is None and not self._fresh and not self.looks_alive():
+            self.close("the server closed the connection, or sent what nobody asked for")
+        if self._lost is not None:
+            raise ConnectionLost(self._lost, sent=False)
+        self._fresh = False
+        self._waiting = True
+        received: list[Any] = []
+        try:
+            self._exchange(packed, received, replies, time.monotonic() + timeout)
+        except TimeoutError:
+            reason = f"no answer within {timeout:g} s"
+            self.close(reason)
+            raise ConnectionLost(reason, timed_out=True, replies=received) from None
+        except (OSError, ValueError, HiredisError) as error:
+            # ValueError: another thread closed the socket (a pool's shutdown past its deadline).
+            reason = self._lost or _reason(error)
+            self.close(reason)
+            raise ConnectionLost(reason, replies=received) from None
+        except BaseException:
+            self.close("given up in mid-command")
+            raise
+        finally:
+            self._waiting = False
+        return received
+
+    def _exchange(self, packed: bytes, received: list[Any], wanted: int, deadline: float) -> None:
+        sock, reader, buffer = self._socket, self._reader, self._buffer
+        sock.settimeout(_left(deadline))
+        sock.sendall(packed)
+        while True:
+            sock.settimeout(_left(deadline))
+            size = sock.recv_into(buffer)
+            if size == 0:
+                raise ConnectionResetError(0, "the server closed the connection")
+            reader.feed(buffer, 0, size)
+            while len(received) < wanted:
+                reply = reader.gets()
+                if reply is _INCOMPLETE:
+                    break
+                if type(reply) is not PushNotification:
+                    received.append(reply)
+            else:
+                if reader.has_data():
+                    # Which of the replies was the stranger, nobody can tell.
+                    raise ConnectionResetError(0, "it sent more replies than it was asked for")
+                return
+
+    def close(self, reason: str = "closed by us") -> None:
+        """Close at once; a thread that waits for a reply sees the connection end."""
+        if self._lost is None:
+            self._lost = reason
+        if os.getpid() == self._process and self._waiting and self._socket.fileno() >= 0:
+            shut_down(self._socket.fileno())
+        self._socket.close()
+
+    def wait_closed(self) -> None:
+        """Return once it is closed: on this side it is when `close` returns."""
+
+    def abandon(self) -> None:
+        """Close the file descriptor; in a forked child the parent's stream is left as it is."""
+        self.close("abandoned")
+
+
+def dial(address: RedisAddress, timeout: float) -> RedisWire:
+    """Open a connection, TLS included, without logging in. Raises OSError or TimeoutError."""
+    deadline = time.monotonic() + timeout
+    if address.unix_socket is not None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address.unix_socket)
+        except BaseException:
+            sock.close()
+            raise
+        return RedisWire(sock)
+    sock = socket.create_connection((address.host, address.port), timeout)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock.fileno())
+        if address.tls is not None:
+            sock.settimeout(_left(deadline))
+            name = address.server_name or address.host
+            sock = address.tls.wrap_socket(sock, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
+    return RedisWire(sock)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, HiredisError):
+        return "it does not speak Redis's protocol"
+    return plain(error)
