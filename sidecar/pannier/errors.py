@@ -53,6 +53,12 @@ class PoolClosed(PannierError):
     title = "The store is closed"
 
 
+class NotBorrowed(PannierError, ValueError):
+    """A connector was given back that is not out: twice, or to a pool it does not come from."""
+
+    title = "The connector is not borrowed"
+
+
 # The backend --------------------------------------------------------------------------------
 
 

@@ -8,8 +8,9 @@ A caller's own class needs none of them; the pool then knows less, and errs on t
 - `reusable` (attribute, property or method): after an error inside a borrower's block, whether no
   reply is outstanding, so that the next borrower cannot read another's. A class without it is
   closed after every error.
-- `abandon()`: close the file descriptor at once, without a goodbye, an await, or a call to the
-  event loop. For a connection whose loop is gone or whose pool was dropped.
+- `abandon()`: close the file descriptor at once, without a goodbye, an await, a call to the event
+  loop, or a `shutdown` of the socket, which a forked parent may share. For a connection whose loop
+  is gone, whose pool was dropped, or that came over a fork.
 - `preferred_mode`: the `ConnectionMode` a manager picks when it is told none.
 """
 
@@ -49,3 +50,13 @@ def mode_of(connector_class: type[Any]) -> ConnectionMode:
     """The mode the class prefers, POOLED where it is silent."""
     preferred = getattr(connector_class, "preferred_mode", None)
     return preferred if isinstance(preferred, ConnectionMode) else ConnectionMode.POOLED
+
+
+def pool_name(connector_class: type[Any], config: dict[str, Any]) -> str:
+    """A pool's name in errors and logs where it was given none; nothing but class and address."""
+    name = connector_class.__name__
+    if "host" in config:
+        name += f" {config['host']}"
+        if "port" in config:
+            name += f":{config['port']}"
+    return name

@@ -1,0 +1,627 @@
+"""Every decision of the pool: who gets which connection, what to dial, check, close, or refuse.
+
+Pure: it takes `now` (seconds of a clock that never goes back) and a source of randomness, does no
+I/O, and queues in `actions` what a driver (asyncio, threading) is to do. The driver answers with
+`opened`, `open_failed` and `checked`, and calls `tick` when `due` has come. One caller at a time.
+
+A connection's life: dialed (`opening`), then in turn borrowed (`leases`), `idle`, or set aside for
+those in line and asked whether it is alive (`checking`, counted as in use), then closed. A dial or
+a check belongs to nobody: what comes of it goes to whoever has waited longest by then. Between two
+calls these hold: an idle connection is checked for each who waits, and nobody waits where no
+connection exists, none is dialed, and none may be dialed now.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from pannier.errors import NotBorrowed, PannierError
+from pannier.pool import refusals
+from pannier.pool.backoff import Backoff
+from pannier.pool.counters import PoolCounters
+from pannier.pool.settings import PoolSettings
+from pannier.pool.slots import (
+    Action,
+    Check,
+    Close,
+    CloseReason,
+    GiveUp,
+    Grant,
+    Leak,
+    Open,
+    Refuse,
+    Slot,
+)
+from pannier.pool.tickets import Ticket, TicketState, WaitingLine
+from pannier.pool.timings import PoolTimings
+
+FRESH = 0.5
+"""Seconds after its last use during which a connection is checked without a round trip."""
+LIFETIME_SPREAD = 0.2
+"""A connection lives 80 to 100 % of max_lifetime: those born together do not die together."""
+
+
+class PoolCore:
+    """The decisions of one pool."""
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        *,
+        name: str,
+        random: Callable[[], float],
+        quick_checks: bool = True,
+        shared: bool = False,
+    ) -> None:
+        """`quick_checks`: the driver can look at a socket without a round trip.
+
+        `shared`: a connection serves any number of holders at once (the SINGLE mode).
+        """
+        self.settings = settings
+        self.name = name
+        self.counters = PoolCounters()
+        self.timings = PoolTimings()
+        self.actions: deque[Action] = deque()
+        self.due = inf
+        """When `tick` must be called next; never later than that, perhaps earlier."""
+        self.idle: deque[Slot] = deque()
+        """Longest unused first; borrowed from the other end, so that the surplus ages."""
+        self.leases: dict[int, Slot] = {}
+        """In use, by the connector's id."""
+        self.checking: set[Slot] = set()
+        self.opening: set[Slot] = set()
+        self.line = WaitingLine()
+        self.pending = 0
+        """Operations that wait in line, those included whose connection is dialed or checked."""
+        self.closing = False
+        self._random = random
+        self._quick_checks = quick_checks
+        self._shared = shared
+        self._shrinking = False
+        """Whether more connections may exist than the lowered max_connections allows."""
+        self._backoff = Backoff(random)
+        self._sequence = 0
+        self._reap_due = inf
+        self._drain_by = inf
+        self._surrendered: dict[int, Any] = {}
+
+    # Borrowing ----------------------------------------------------------------------------------
+
+    def take(self, now: float, holder: object = None, where: object = None) -> Any | None:
+        """The connector used last, if it is fresh and nobody waits; None: `enqueue`.
+
+        The driver looks at its socket, and returns a dead one by `dud`.
+        """
+        if self._shared and self.leases:
+            return self._share(now)
+        idle = self.idle
+        if not idle or self.line:
+            return None
+        slot = idle[-1]
+        if now - slot.since > FRESH or slot.dies_at <= now:
+            return None
+        idle.pop()
+        self._sequence = slot.number = self._sequence + 1
+        slot.since = now
+        slot.holder = holder
+        slot.where = where
+        connector = slot.connector
+        self.leases[id(connector)] = slot
+        self.timings.acquire.counts[0] += 1
+        settings = self.settings
+        if settings.leak_threshold is not None:
+            self._due_by(now + settings.leak_threshold)
+        if len(idle) < settings.min_idle:
+            self._dial_wanted(now)
+        return connector
+
+    def dud(self, connector: Any, now: float) -> int:
+        """What `take` gave is dead: close it. Returns the borrower's place, for `enqueue`."""
+        slot = self.leases.pop(id(connector))
+        if self._shared and slot.holders > 1:
+            slot.holders -= 1
+            slot.spoiled = True
+            self.leases[id(connector)] = slot
+            return slot.number
+        self._close(slot, "broken")
+        self._settle(now)
+        return slot.number
+
+    def enqueue(
+        self,
+        now: float,
+        granted: Callable[[Any], None],
+        refused: Callable[[PannierError, int], None],
+        *,
+        weight: int = 1,
+        holder: object = None,
+        where: object = None,
+        place: int | None = None,
+    ) -> Ticket:
+        """Stand in line for a connection, or get one at once (both by an action).
+
+        Raises PoolClosed; BackendUnavailable where no connection exists and, after a failed dial,
+        the next is not due; PoolFull where `max_waiting` operations wait. Those that a dial or a
+        check under way will serve do not count against `max_waiting`: with it at 0 a borrower may
+        still wait for its dial, but for nobody else's connection. `place`: where a borrower whose
+        connection was a dud stood; it was admitted already.
+        """
+        if self.closing:
+            raise refusals.closed(self.figures(now))
+        self._drop_expired(now)
+        exists = self.idle or self.leases or self.checking or self.opening
+        if not exists and not self._may_dial(now):
+            raise self._unreachable(now)
+        if place is None and not self.idle:
+            served = len(self.opening) + len(self.checking)
+            starts_dial = served <= len(self.line) and self._may_dial(now)
+            self._admit(weight, now, extra=starts_dial)
+        if place is None:
+            self._sequence = place = self._sequence + 1
+        ticket = Ticket(place, [now] * weight, granted, refused, holder, where)
+        self.pending += weight
+        self.line.add(ticket)
+        self._due_by(now + self.settings.connection_timeout)
+        self._settle(now)
+        return ticket
+
+    def join(self, ticket: Ticket, now: float, weight: int = 1) -> bool:
+        """Add operations to the last ticket in line; False where it is not that any more.
+
+        Only the last: in an earlier place they would overtake. Raises PoolFull.
+        """
+        if not self.line.is_tail(ticket):
+            return False
+        self._admit(weight, now)
+        ticket.arrivals.extend([now] * weight)
+        self.pending += weight
+        return True
+
+    def leave(self, ticket: Ticket, position: int | None = None) -> None:
+        """An operation of a waiting ticket was cancelled (None: all of them).
+
+        A dial or a check made for it goes on, and serves the next in line.
+        """
+        if ticket.state is not TicketState.WAITING:
+            return
+        if position is not None and ticket.weight > 1:
+            del ticket.arrivals[position]
+            self.pending -= 1
+            return
+        self.line.remove(ticket)
+        self.pending -= ticket.weight
+        ticket.state = TicketState.LEFT
+
+    def release(
+        self, connector: Any, now: float, *, broken: bool = False, holder: object = None
+    ) -> None:
+        """Take a connector back; `broken` also where the driver saw that its socket is dead.
+
+        Raises NotBorrowed, and changes nothing, for a connector that is not out; and where
+        `holder` gave it back before and it has since been lent to somebody else.
+        """
+        slot = self.leases.pop(id(connector), None)
+        if slot is None:
+            if self._surrendered.pop(id(connector), None) is None:
+                raise NotBorrowed(f"{connector!r} is not borrowed from pool {self.name}.")
+            return
+        if holder is not None:
+            former = slot.former
+            if former is not None and former() is holder and slot.holder is not holder:
+                self.leases[id(connector)] = slot
+                raise NotBorrowed(
+                    f"{connector!r} was given back to pool {self.name} already, "
+                    "and is lent to another borrower."
+                )
+            if not self._shared:
+                slot.former = weakref.ref(holder)
+        if slot.holders > 1:
+            slot.holders -= 1
+            slot.spoiled |= broken
+            self.leases[id(connector)] = slot
+            return
+        self.timings.use.observe(now - slot.since)
+        slot.holder = slot.where = None
+        slot.leaked = False
+        if broken or slot.spoiled:
+            self._close(slot, "broken")
+        elif self.closing:
+            self._close(slot, "drain")
+        elif slot.dies_at <= now:
+            self._close(slot, "lifetime")
+        elif self._shrinking and self.total >= self.settings.max_connections:
+            self._close(slot, "shrink")
+        else:
+            self._place(slot, now)
+            return
+        self._settle(now)
+
+    # The driver's answers -----------------------------------------------------------------------
+
+    def opened(self, slot: Slot, connector: Any, now: float) -> None:
+        """The dial succeeded. Where it is wanted no more, the connection is closed again."""
+        slot.connector = connector
+        self.timings.create.observe(now - slot.since)
+        self._backoff.succeeded()
+        if slot not in self.opening:
+            self._close(slot, "drain")
+            return
+        self.opening.remove(slot)
+        if self.total >= self.settings.max_connections:
+            self._close(slot, "shrink")
+        else:
+            slot.born = now
+            self._set_lifetime(slot)
+            self._place(slot, now)
+        self._settle(now)
+
+    def open_failed(self, slot: Slot, error: BaseException, now: float) -> None:
+        """The dial failed.
+
+        Who waits keeps waiting while a connection in use, or another dial, may still serve it;
+        where there is none, all who wait are refused with BackendUnavailable, `error` chained.
+        """
+        if slot not in self.opening:
+            return
+        self.opening.remove(slot)
+        self._backoff.failed(slot.since, error, now)
+        self._settle(now)
+
+    def checked(self, slot: Slot, alive: bool, now: float) -> None:
+        """The check ended; who waits for it is in line still, and keeps his place if it failed."""
+        if slot not in self.checking:
+            return
+        self.checking.remove(slot)
+        if not alive:
+            self._close(slot, "broken")
+        elif self.closing:
+            self._close(slot, "drain")
+        elif self.total >= self.settings.max_connections:
+            self._close(slot, "shrink")
+        else:
+            self._place(slot, now)
+        self._settle(now)
+
+    # Time ---------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do all that is due, and set `due` anew."""
+        self._refuse_overdue(now)
+        if self.closing and self._drain_by <= now:
+            self._surrender()
+        if self._reap_due <= now:
+            self._reap(now)
+        self._report_leaks(now)
+        self._settle(now)
+        self._set_due(now)
+
+    def start(self, now: float) -> None:
+        """Open min_idle connections ahead."""
+        self._settle(now)
+
+    # Settings and the end -----------------------------------------------------------------------
+
+    def reconfigure(self, now: float, **changes: Any) -> None:
+        """Change settings of the live pool. Raises TypeError or ValueError, and changes nothing.
+
+        Shrinking closes idle connections now and busy ones as they come back; timeouts apply to
+        those that wait already, max_lifetime to connections born already.
+        """
+        self.settings = replace(self.settings, **changes)
+        while self.idle and self.total > self.settings.max_connections:
+            self._close(self.idle.popleft(), "shrink")
+        self._shrinking = self.total > self.settings.max_connections
+        for slot in (*self.idle, *self.leases.values(), *self.checking):
+            self._set_lifetime(slot)
+        self.due = self._reap_due = now
+        self.tick(now)
+
+    def shutdown(self, now: float, deadline: float) -> None:
+        """Refuse all who wait and all who come, close what is idle, give up dials.
+
+        Borrowed connections are closed as they come back, and by force at `deadline`.
+        """
+        if self.closing:
+            self._drain_by = min(self._drain_by, deadline)
+            self._due_by(self._drain_by)
+            return
+        self.closing = True
+        self._drain_by = deadline
+        figures = self.figures(now)
+        for ticket in self.line.clear():
+            self._refuse(ticket, refusals.closed(figures), ticket.weight)
+        while self.idle:
+            self._close(self.idle.popleft(), "drain")
+        while self.opening:
+            self.actions.append(GiveUp(self.opening.pop()))
+        self._set_due(now)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the pool is shut down and nothing of it is out."""
+        return self.closing and not (self.leases or self.checking or self.opening)
+
+    def successor(self) -> tuple[PoolCore, list[Any]]:
+        """A fresh core in place of one whose event loop or process is gone, and what it lost.
+
+        The counters and timings go on. Who waited is not there any more; a borrowed connector may
+        still be given back, and is ignored.
+        """
+        heir = PoolCore(
+            self.settings,
+            name=self.name,
+            random=self._random,
+            quick_checks=self._quick_checks,
+            shared=self._shared,
+        )
+        heir.counters, heir.timings = self.counters, self.timings
+        heir.closing = self.closing
+        borrowed = [slot.connector for slot in (*self.leases.values(), *self.checking)]
+        heir._surrendered = {id(connector): connector for connector in borrowed}
+        lost = [slot.connector for slot in self.idle] + borrowed
+        heir.counters.closed["broken"] += len(lost)
+        return heir, lost
+
+    # What others read ---------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        """In use + idle + opening."""
+        return len(self.leases) + len(self.checking) + len(self.idle) + len(self.opening)
+
+    @property
+    def in_use(self) -> int:
+        """Borrowed, or set aside for a borrower while it is checked."""
+        return len(self.leases) + len(self.checking)
+
+    def figures(self, now: float) -> refusals.Figures:
+        """The gauges, and the longest wait, for an error's text."""
+        longest = now - self.line.head.arrivals[0] if self.line else 0.0
+        return refusals.Figures(
+            self.name, self.settings.max_connections, self.in_use, len(self.idle),
+            len(self.opening), self.pending, longest,
+        )  # fmt: skip
+
+    def stats(self) -> dict[str, int]:
+        """The gauges `max in_use idle opening pending`, and the counters."""
+        counters = self.counters
+        return {
+            "max": self.settings.max_connections,
+            "in_use": self.in_use,
+            "idle": len(self.idle),
+            "opening": len(self.opening),
+            "pending": self.pending,
+            "timeouts": counters.timeouts,
+            "rejected": counters.rejected,
+            "closed": sum(counters.closed.values()),
+            "leaks": counters.leaks,
+        }
+
+    # Handing out --------------------------------------------------------------------------------
+
+    def _place(self, slot: Slot, now: float) -> None:
+        """Give a connection that was seen alive just now to the longest waiter, or lay it by."""
+        if self.line:
+            self._grant(self.line.pop(), slot, now)
+            if self._shared:
+                self._share_with_all(slot, now)
+            return
+        slot.since = now
+        self.idle.append(slot)
+        reap_at = now + self.settings.idle_timeout
+        if slot.dies_at < reap_at:
+            reap_at = slot.dies_at
+        if reap_at < self._reap_due:
+            self._reap_due = reap_at
+            self._due_by(reap_at)
+
+    def _grant(self, ticket: Ticket, slot: Slot, now: float) -> None:
+        ticket.state = TicketState.GRANTED
+        connector = ticket.connector = slot.connector
+        slot.since = now
+        slot.number = ticket.number
+        slot.holder = ticket.holder
+        slot.where = ticket.where
+        self.leases[id(connector)] = slot
+        self.pending -= len(ticket.arrivals)
+        observe = self.timings.acquire.observe
+        for arrival in ticket.arrivals:
+            observe(now - arrival)
+        if self.settings.leak_threshold is not None:
+            self._due_by(now + self.settings.leak_threshold)
+        self.actions.append(Grant(ticket, connector))
+
+    def _share(self, now: float) -> Any | None:
+        slot = next(iter(self.leases.values()))
+        if self.line or slot.spoiled or slot.dies_at <= now:
+            return None
+        self._sequence = slot.number = self._sequence + 1
+        slot.holders += 1
+        self.timings.acquire.counts[0] += 1
+        return slot.connector
+
+    def _share_with_all(self, slot: Slot, now: float) -> None:
+        while self.line:
+            slot.holders += 1
+            self._grant(self.line.pop(), slot, now)
+
+    def _settle(self, now: float) -> None:
+        """Bring waiters and connections together, dial what is wanted, refuse who has no hope."""
+        if self.closing:
+            return
+        line, idle, checking = self.line, self.idle, self.checking
+        if self._shared and line:
+            for slot in self.leases.values():
+                if not slot.spoiled:
+                    self._share_with_all(slot, now)
+        while idle and len(line) > len(checking):
+            slot = idle.pop()
+            fresh = now - slot.since <= FRESH
+            if slot.dies_at <= now:
+                self._close(slot, "lifetime")
+            elif fresh and not self._quick_checks:
+                self._place(slot, now)
+            else:
+                checking.add(slot)
+                self.actions.append(Check(slot, quick=fresh))
+        if line or len(idle) < self.settings.min_idle:
+            self._dial_wanted(now)
+        if line and not (self.leases or self.checking or self.opening):
+            for ticket in line.clear():
+                self._refuse(ticket, self._unreachable(now), ticket.weight)
+
+    def _dial_wanted(self, now: float) -> None:
+        """Dial for each who waits, and for min_idle, as far as max_connections lets.
+
+        After an outage one dial at a time, each when it is due, until one succeeds.
+        """
+        settings = self.settings
+        wanted = min(
+            max(0, len(self.line) - len(self.checking))
+            + max(0, settings.min_idle - len(self.idle))
+            - len(self.opening),
+            settings.max_connections - self.total,
+        )
+        if self._shared:
+            wanted = min(wanted, 1)
+        if wanted <= 0 or self.closing:
+            return
+        if self._backoff.failures:
+            if self.opening:
+                return
+            if now < self._backoff.next_at:
+                self._due_by(self._backoff.next_at)
+                return
+            wanted = 1
+        for _ in range(wanted):
+            slot = Slot(now, 1.0 - LIFETIME_SPREAD * self._random())
+            self.opening.add(slot)
+            self.actions.append(Open(slot))
+
+    def _may_dial(self, now: float) -> bool:
+        if self.total >= self.settings.max_connections:
+            return False
+        return not self._backoff.failures or (not self.opening and now >= self._backoff.next_at)
+
+    # Refusing -----------------------------------------------------------------------------------
+
+    def _admit(self, weight: int, now: float, extra: bool = False) -> None:
+        max_waiting = self.settings.max_waiting
+        if max_waiting is None:
+            return
+        served_soon = len(self.opening) + len(self.checking) + extra
+        if self.pending + weight > max_waiting + served_soon:
+            self.counters.rejected += weight
+            raise refusals.full(self.figures(now), max_waiting)
+
+    def _refuse(self, ticket: Ticket, error: PannierError, count: int) -> None:
+        self.pending -= count
+        if count < ticket.weight:
+            del ticket.arrivals[:count]
+        else:
+            ticket.state = TicketState.REFUSED
+            ticket.error = error
+        self.actions.append(Refuse(ticket, error, count))
+
+    def _refuse_overdue(self, now: float) -> None:
+        timeout = self.settings.connection_timeout
+        while self.line:
+            head = self.line.head
+            if not self._refuse_arrivals(head, now, timeout):
+                return
+            self.line.remove(head)
+
+    def _refuse_arrivals(self, ticket: Ticket, now: float, timeout: float) -> bool:
+        """Refuse those of the ticket whose time is over; whether none is left."""
+        arrivals = ticket.arrivals
+        count = 0
+        while count < len(arrivals) and arrivals[count] + timeout <= now:
+            count += 1
+        if count == 0:
+            return False
+        over = count == len(arrivals)
+        error = refusals.timed_out(
+            self.figures(now), now - arrivals[0], timeout, self._backoff.last_error
+        )
+        self.counters.timeouts += count
+        self._refuse(ticket, error, count)
+        return over
+
+    def _unreachable(self, now: float) -> PannierError:
+        return refusals.unreachable(
+            self.figures(now), self._backoff.last_error, self._backoff.next_at - now
+        )
+
+    # Closing ------------------------------------------------------------------------------------
+
+    def _close(self, slot: Slot, reason: CloseReason) -> None:
+        self.counters.closed[reason] += 1
+        self.actions.append(Close(slot.connector, reason))
+
+    def _drop_expired(self, now: float) -> None:
+        while self.idle and self.idle[-1].dies_at <= now:
+            self._close(self.idle.pop(), "lifetime")
+
+    def _reap(self, now: float) -> None:
+        """Close what is idle past its lifetime, or past idle_timeout down to min_idle."""
+        self.counters.reaper_runs += 1
+        for slot in [slot for slot in self.idle if slot.dies_at <= now]:
+            self.idle.remove(slot)
+            self._close(slot, "lifetime")
+        settings = self.settings
+        while len(self.idle) > settings.min_idle:
+            if self.idle[0].since + settings.idle_timeout > now:
+                break
+            self._close(self.idle.popleft(), "idle")
+
+    def _surrender(self) -> None:
+        """The shutdown's deadline has come: close what is still borrowed.
+
+        Its borrower may still give it back; that is no error of his.
+        """
+        for slot in (*self.leases.values(), *self.checking):
+            self._surrendered[id(slot.connector)] = slot.connector
+            self._close(slot, "drain")
+        self.leases.clear()
+        self.checking.clear()
+
+    def _set_lifetime(self, slot: Slot) -> None:
+        max_lifetime = self.settings.max_lifetime
+        slot.dies_at = inf if max_lifetime is None else slot.born + slot.spread * max_lifetime
+
+    def _report_leaks(self, now: float) -> None:
+        threshold = self.settings.leak_threshold
+        if threshold is None:
+            return
+        for slot in self.leases.values():
+            if not slot.leaked and slot.since + threshold <= now:
+                slot.leaked = True
+                self.counters.leaks += 1
+                self.actions.append(Leak(slot.connector, now - slot.since, slot.where))
+
+    # When to wake -------------------------------------------------------------------------------
+
+    def _due_by(self, moment: float) -> None:
+        if moment < self.due:
+            self.due = moment
+
+    def _set_due(self, now: float) -> None:
+        settings = self.settings
+        self._reap_due = min((slot.dies_at for slot in self.idle), default=inf)
+        if len(self.idle) > settings.min_idle:
+            self._reap_due = min(self._reap_due, self.idle[0].since + settings.idle_timeout)
+        self.due = self._reap_due
+        if self.line:
+            self._due_by(self.line.head.arrivals[0] + settings.connection_timeout)
+        if settings.leak_threshold is not None:
+            for slot in self.leases.values():
+                if not slot.leaked:
+                    self._due_by(slot.since + settings.leak_threshold)
+        if self.closing and not self.drained:
+            self._due_by(self._drain_by)
+        self._dial_wanted(now)
