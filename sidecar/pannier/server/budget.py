@@ -14,9 +14,12 @@ class Budget:
         self.limit = limit
         self.taken = 0
 
-    def take(self, size: int) -> None:
-        """Take `size` bytes, or raise Overloaded and take none. Whatever is taken is given back."""
-        if self.taken + size > self.limit:
+    def take(self, size: int, *, force: bool = False) -> None:
+        """Take `size` bytes, or raise Overloaded and take none. Whatever is taken is given back.
+
+        `force` takes in any case: for an answer that must go out because something was done.
+        """
+        if self.taken + size > self.limit and not force:
             raise Overloaded(
                 f"Bodies and answers in flight take {self.taken} of {self.limit} bytes: send less "
                 "at a time, or raise --max-inflight-bytes."

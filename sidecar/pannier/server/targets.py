@@ -72,10 +72,22 @@ class Target:
 def parse(raw: bytes) -> Target:
     """What `raw` asks for. Raises BadRequest for what is no target of HTTP; an unknown path is the
     route "unknown"."""
+    if raw == b"*":
+        return Target("server")
+    authority, path, query = split(raw)
+    target = of_path(path)
+    target.query = query
+    target.authority = authority
+    return target
+
+
+def split(raw: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """The authority (of an absolute form, else None), the path and the query of a target.
+
+    Raises BadRequest.
+    """
     authority = None
     if not raw.startswith(b"/"):
-        if raw == b"*":
-            return Target("server")
         absolute = _ABSOLUTE.fullmatch(raw)
         if absolute is None:
             raise BadRequest("The request target must be a path that starts with a slash.")
@@ -83,10 +95,7 @@ def parse(raw: bytes) -> Target:
     if b"#" in raw:
         raise BadRequest("A request target has no fragment (#...).")
     path, _, query = raw.partition(b"?")
-    target = of_path(path or b"/")
-    target.query = query
-    target.authority = authority
-    return target
+    return authority, path or b"/", query
 
 
 def of_path(path: bytes) -> Target:

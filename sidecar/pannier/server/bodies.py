@@ -1,0 +1,65 @@
+"""JSON objects around records in request bodies: taken apart without touching a record. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pannier import json_text
+from pannier.errors import InvalidKey
+from pannier.keys import key_text
+from pannier.server.refusals import InvalidRequest
+
+
+def members(body: bytes, allowed: frozenset[str], shape: str) -> dict[str, bytes]:
+    """The members of the object `body`, each as the bytes it is.
+
+    Raises InvalidRecord if it is not JSON, and InvalidRequest if it is no object or has a member
+    that is not `allowed`; `shape` tells what is.
+    """
+    json_text.check(body)
+    return of_checked(body, allowed, shape)
+
+
+def of_checked(text: bytes, allowed: frozenset[str], shape: str) -> dict[str, bytes]:
+    """The same, for JSON text that was checked already."""
+    found = json_text.members(text)
+    if found is None:
+        raise InvalidRequest(f"This must be a JSON object: {shape}.")
+    if not allowed.issuperset(found):
+        unknown = next(name for name in found if name not in allowed)
+        raise InvalidRequest(f"The member {unknown[:100]!r} is unknown here: {shape}.")
+    return {name: bytes(value) for name, value in found.items()}
+
+
+def items(text: bytes | None, most: int, name: str) -> list[bytes]:
+    """The items of the array that the member `name` is. Raises InvalidRequest."""
+    found = json_text.items(text) if text is not None else None
+    if found is None:
+        raise InvalidRequest(f"The body needs the member {name}, an array.")
+    if len(found) > most:
+        raise InvalidRequest(f"{name} has {len(found)} items; at most {most} go in one request.")
+    return [bytes(item) for item in found]
+
+
+def key_of(text: bytes) -> str:
+    """A record key given in JSON: a string, or an integer (42 and "42" are one key).
+
+    Raises InvalidKey.
+    """
+    value: Any = json_text.parse(text) if len(text) < 8192 else text.decode()
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InvalidKey("A key is a string or an integer.")
+    if isinstance(value, int) and abs(value) >= 10**512:
+        raise InvalidKey("A key has 1 to 512 bytes of UTF-8.")
+    return key_text(value)
+
+
+def text_of(found: Mapping[str, bytes], name: str) -> str | None:
+    """A member that must be a string, None where it is absent or null. Raises InvalidRequest."""
+    if name not in found:
+        return None
+    value = json_text.parse(found[name])
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"The member {name} must be a string.")
+    return value

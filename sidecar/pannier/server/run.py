@@ -1,0 +1,44 @@
+"""`pannier sidecar`: one process, one event loop, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pannier.config.served import StoreTable
+from pannier.server import logs
+from pannier.server.life import Announce, Configuration, Sidecar
+from pannier.server.settings import SidecarSettings
+
+
+def serve(settings: SidecarSettings, *, announce: Announce) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    Raises PannierError (a busy port, a missing token file, a configuration that cannot be used) in
+    words for the person who started it.
+    """
+    import uvloop
+
+    logs.configure(settings.log_format, settings.log_level)
+    table = StoreTable()
+    configuration = load(settings, table)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(live(settings, table, configuration, announce))
+    return 0
+
+
+async def live(
+    settings: SidecarSettings, table: StoreTable, configuration: Configuration, announce: Announce
+) -> None:
+    """One sidecar's life on the running loop."""
+    await Sidecar(settings, table, configuration).run(announce)
+
+
+def load(settings: SidecarSettings, table: StoreTable) -> Configuration:
+    """Where this sidecar's stores come from. Raises ConfigurationRefused."""
+    from pannier.config.live import LiveConfiguration
+
+    configuration = LiveConfiguration(
+        table, config=settings.config, secrets_dir=settings.secrets_dir
+    )
+    configuration.load()
+    return configuration
