@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.real.hdfs"]
+"""The fixtures of the real parts, one set for the whole run."""
+
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphaned grandchildren become our children, so that we see them at the end."""
 

@@ -1,0 +1,103 @@
+"""The README's examples, run as printed, give what is printed.
+
+A console block's commands run in a shell against a live sidecar, and what they print is compared
+with the lines below them, where `...` stands for anything. A Python block runs as a script, and
+what it prints is compared with the comments behind its `print` calls.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.real.programs import program
+from tests.real.sidecar import PANNIER, Sidecar, sidecar
+
+README = Path(__file__).parents[2] / "README.md"
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STARTS_A_SERVER = ("./dev", "pannier sidecar")
+"""Commands that this test does not run: it is run by the one, and starts the other itself."""
+
+
+class Example(NamedTuple):
+    """A command and the lines that are printed below it."""
+
+    command: str
+    printed: str
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCK.findall(README.read_text()) if name == language]
+
+
+def examples() -> Iterator[Example]:
+    """The README's console examples in their order: each may build on those before it."""
+    for block in blocks("console"):
+        for text in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = text.splitlines()
+            command = [lines.pop(0)]
+            while lines and lines[0].startswith("> "):
+                command.append(lines.pop(0)[2:])
+            yield Example("\n".join(command), "\n".join(lines))
+
+
+def says(printed: str, expected: str) -> bool:
+    """Whether output is as the README prints it; white space at its end does not count."""
+    pattern = re.escape(expected.rstrip()).replace(re.escape("..."), ".*")
+    return re.fullmatch(pattern, printed.replace("\r\n", "\n").rstrip(), re.DOTALL) is not None
+
+
+@pytest.fixture
+def default_sidecar(tmp_path: Path) -> Iterator[Sidecar]:
+    """A sidecar as `./dev run` starts it, on ports of its own."""
+    with sidecar(tmp_path) as running:
+        yield running
+
+
+def test_every_command_prints_what_the_readme_shows(
+    default_sidecar: Sidecar, tmp_path: Path
+) -> None:
+    program("curl")
+    (tmp_path / "stores.yaml").write_text(blocks("yaml")[0])
+    environment = {
+        **os.environ,
+        "PATH": f"{PANNIER.parent}:{os.environ['PATH']}",
+        "PANNIER_SERVER": default_sidecar.url,
+        "PANNIER_ADMIN": default_sidecar.admin_url,
+    }
+    run = 0
+    for command, expected in examples():
+        if command.startswith(STARTS_A_SERVER):
+            continue
+        here = command.replace("localhost:3900", f"localhost:{default_sidecar.port}")
+        done = subprocess.run(
+            ["bash", "-c", here], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert says(done.stdout, expected), f"$ {command}\n{done.stdout}\nis not\n{expected}"
+        run += 1
+    assert run > 10
+
+
+def test_the_library_example_prints_what_its_comments_say(tmp_path: Path) -> None:
+    [example] = blocks("python")
+    expected = re.findall(r"^print\(.*\)\s+# (.*)$", example, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == expected
+
+
+def test_the_library_example_is_ten_lines() -> None:
+    [example] = blocks("python")
+    statements = [line for line in example.splitlines() if line]
+    assert len(statements) <= 10
