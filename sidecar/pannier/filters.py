@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -140,6 +142,8 @@ def _condition(
         return Condition(path, operator, comparing.operand(operator, value, klass, path))
     except (InvalidFilter, InvalidRecord) as error:
         raise InvalidFilter(f"{name!r}: {error}") from None
+    except RecursionError:
+        return json_text.on_whole_stack(_condition, name, path, operator, value, klass)
 
 
 # The predicate ----------------------------------------------------------------------------------
@@ -148,29 +152,29 @@ def _condition(
 def compile_conditions(conditions: list[Condition]) -> Predicate:
     """The predicate that all `conditions` hold.
 
-    Only the fields that are asked for are built: 0.4 µs for one field of a 250 B record, where
-    decoding all of it takes 1.5 µs.
+    Only the fields that are asked for are built: 1.2 µs for one of a 230 B record, where
+    building all of it takes 2.1 µs.
     """
     if not conditions:
         return everything
     roots = tuple(dict.fromkeys(condition.path[0] for condition in conditions))
-    decode = _decoder_of(roots)
-    plan = [(roots.index(condition.path[0]), condition.holds) for condition in conditions]
+    decode, slowly = _decoders(roots)
+    plan = [
+        (attrgetter(f"field{roots.index(condition.path[0])}"), condition.holds)
+        for condition in conditions
+    ]
 
     def matches(value: bytes) -> bool:
         try:
-            found = decode(value)
+            fields = decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = _decode_slowly(value, roots)
-        return all(holds(found[place]) for place, holds in plan)
+            fields = slowly(value)
+        for read, holds in plan:  # noqa: SIM110 (all() would cost 0.3 µs a record)
+            if not holds(read(fields)):
+                return False
+        return True
 
-    def matches_at_any_depth(value: bytes) -> bool:
-        try:
-            return matches(value)
-        except RecursionError:
-            return json_text.on_whole_stack(matches, value)
-
-    return matches_at_any_depth
+    return matches
 
 
 def everything(value: bytes) -> bool:
@@ -179,26 +183,30 @@ def everything(value: bytes) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _decoder_of(roots: tuple[str, ...]) -> Callable[[bytes], tuple[Any, ...]]:
-    """A decoder that builds only the members named `roots`, in their order."""
-    fields = [(f"field{place}", Any, _MISSING) for place in range(len(roots))]
-    names = {f"field{place}": root for place, root in enumerate(roots)}
-    try:
-        wanted = msgspec.defstruct("Wanted", fields, rename=names)
-    except ValueError:  # A name that stands escaped in JSON (a quote, a control character).
-        return lambda value: _decode_slowly(value, roots)
-    decode = msgspec.json.Decoder(wanted, float_hook=number).decode
-    return lambda value: msgspec.structs.astuple(decode(value))
+def _decoders(roots: tuple[str, ...]) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
+    """What makes an object of the members named `roots` (`field0`, `field1`, ...) of a record.
 
-
-def _decode_slowly(value: bytes, roots: tuple[str, ...]) -> tuple[Any, ...]:
-    """The same for what msgspec does not build: huge numbers, other values than objects.
-
-    What is not JSON (written past us, straight into the backend) has no fields.
+    The first is fast, the second takes what msgspec does not: huge numbers, other values than
+    objects, any depth of the stack. What is not JSON (written past us, straight into the backend)
+    has no fields.
     """
+    attributes = [f"field{place}" for place in range(len(roots))]
+
+    def slowly(value: bytes) -> SimpleNamespace:
+        try:
+            record = json_text.parse(value)
+        except InvalidRecord:
+            record = None
+        members = record if isinstance(record, dict) else {}
+        found = (members.get(root, _MISSING) for root in roots)
+        return SimpleNamespace(**dict(zip(attributes, found, strict=True)))
+
     try:
-        record = json_text.parse(value)
-    except InvalidRecord:
-        record = None
-    fields = record if isinstance(record, dict) else {}
-    return tuple(fields.get(root, _MISSING) for root in roots)
+        wanted = msgspec.defstruct(
+            "Wanted",
+            [(attribute, Any, _MISSING) for attribute in attributes],
+            rename=dict(zip(attributes, roots, strict=True)),
+        )
+    except ValueError:  # A name that stands escaped in JSON (a quote, a control character).
+        return slowly, slowly
+    return msgspec.json.Decoder(wanted, float_hook=number).decode, slowly

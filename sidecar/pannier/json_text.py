@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 MAX_DEPTH = 512
 
+_stack = threading.local()
+
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -154,8 +156,7 @@ def _raw(value: bytes, decode: Callable[[bytes], R]) -> R | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRecord(f"The text is not JSON: {error}.") from None
     except RecursionError:
-        deep: R | None = on_whole_stack(_raw, value, decode)
-        return deep
+        return on_whole_stack(lambda: _raw(value, decode))
 
 
 def encode(value: Any) -> bytes:
@@ -190,10 +191,13 @@ def on_whole_stack(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     The limit counts for each thread on its own, so a fresh thread has all of it. Rare: it takes
     a caller hundreds of frames deep and a record hundreds of levels deep.
     """
+    if getattr(_stack, "whole", False):
+        raise InvalidRecord("The record nests its objects too deep for Python's stack.")
     done: list[R] = []
     failed: list[BaseException] = []
 
     def run() -> None:
+        _stack.whole = True
         try:
             done.append(function(*args, **kwargs))
         except BaseException as error:
