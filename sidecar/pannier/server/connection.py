@@ -269,7 +269,7 @@ class ConnectionServer(web.Server):
     @property
     def queued(self) -> int:
         """How many requests came and wait for the one before them."""
-        return sum(connection.queued for connection in self._connections)
+        return sum(cast(Connection, each).queued for each in self._connections)
 
     async def end(self, timeout: float) -> None:
         """Close every connection once what was written to it is taken, or after `timeout`."""

@@ -69,10 +69,6 @@ class SidecarSettings:
     """Seconds a client may take to send a request's head, then its body, and to take a part of its
     answer. Being idle between requests is not limited by it."""
 
-    request_timeout: float = 30.0
-    """Seconds a page of a list may take in all where the store does not say; half of it is spent
-    on scanning before the page ends."""
-
     fast_lane: bool = True
     """Answer requests for one record on the fast lane (`--no-fast-lane` turns it off). Both lanes
     give the same bytes."""
