@@ -29,6 +29,7 @@ BAD: Final = object()
 class Converted:
     """What came out of one document."""
 
+    root: Placed
     document: StoreBackend | None
     """None if anything is wrong with it."""
     name: str | None
@@ -40,7 +41,7 @@ class Converted:
 
 def convert(root: Placed, *, lenient: bool = False) -> Converted:
     """Read one document. All faults are returned, in the order of their lines; none is raised."""
-    converted = Converted(None, _name_of(root), root.line)
+    converted = Converted(root, None, _name_of(root), root.line)
     reader = _Reader(lenient, converted)
     made = reader.value(root, inspect.type_info(StoreBackend), "")
     if not converted.problems:

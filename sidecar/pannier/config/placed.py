@@ -52,4 +52,15 @@ def placed(value: Any) -> Placed:
     return root[0]
 
 
+def line_of(root: Placed, path: str) -> int | None:
+    """The line of the field at `path` (`spec.redis.host`), or of the nearest one above it."""
+    place = root
+    for name in path.split("."):
+        inner = place.value.get(name) if isinstance(place.value, dict) else None
+        if inner is None:
+            break
+        place = inner
+    return place.line
+
+
 _NOTHING = Placed(None, None)

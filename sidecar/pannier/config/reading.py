@@ -26,13 +26,15 @@ class Reading:
     warnings: list[Problem] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     """Names whose document is there and bad."""
+    roots: dict[str, Placed] = field(default_factory=dict)
+    """The good documents as they were written, to find the lines of their fields."""
     complete: bool = True
     """Whether the name of every document is known. If not, a store that seems to be missing may
     be in a document that could not be read, so nothing may be removed."""
 
-    def problems_of(self, name: str) -> list[Problem]:
-        """What is wrong with the document of this store."""
-        return [problem for problem in self.problems if problem.store == name]
+    def refusal_of(self, name: str) -> str:
+        """What is wrong with the document of this store, in one text."""
+        return "; ".join(str(problem) for problem in self.problems if problem.store == name)
 
 
 def read_text(text: bytes) -> Reading:
@@ -100,6 +102,7 @@ def _gather(read: list[Converted], reading: Reading) -> None:
     for name, converted in first.items():
         if name not in reading.refused and converted.document is not None:
             reading.documents[name] = converted.document
+            reading.roots[name] = converted.root
 
 
 def _of_store(problem: Problem, name: str | None) -> Problem:

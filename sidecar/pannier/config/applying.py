@@ -1,0 +1,110 @@
+"""Configurations applied to the table of served stores, each store for itself.
+
+A store that is bad, pending or gone never disturbs another. What is wanted of one store is its
+keeper's work; here is only who is wanted at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.config.configuration import Configuration, ResolvedStore
+from pannier.config.factory import build
+from pannier.config.keeper import End, Keeper
+from pannier.config.served import ServedStore, StoreTable, StoreType
+
+
+class Applier:
+    """Applies configurations to `table`. Made and used inside the running event loop."""
+
+    def __init__(
+        self,
+        table: StoreTable,
+        *,
+        make: Callable[[ResolvedStore], KeyValueStoreBackendBase] = build,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._table = table
+        self._make = make
+        self._clock = clock
+        self._keepers: dict[str, Keeper] = {}
+        self._retiring: dict[asyncio.Task[None], Keeper] = {}
+
+    def apply(self, configuration: Configuration) -> None:
+        """Want `configuration` from now on. New stores are in the table when this returns."""
+        table = self._table
+        for name, store in configuration.stores.items():
+            self._keeper(name, store.document.spec.type).want(store)
+        for name, reason in configuration.refused.items():
+            self._keeper(name, "memory").refuse(reason)
+        for name in self._removed_by(configuration):
+            self._remove(name)
+        table.version = configuration.version
+        table.source = configuration.source
+        table.error = configuration.error
+        if configuration.stores:
+            table.applied_at = self._clock()
+
+    def would_remove(self, configuration: Configuration) -> bool:
+        """Whether applying `configuration` would remove a store that is served."""
+        return bool(self._removed_by(configuration))
+
+    def refuse(self, error: str) -> None:
+        """Note that a whole configuration could not be used; everything runs on as it is."""
+        self._table.error = error
+        self._table.applies["rejected"] += 1
+
+    async def settled(self, within: float) -> dict[str, End | None]:
+        """What became of each wanted store after at most `within` seconds; None: not known yet."""
+        keepers = dict(self._keepers)
+        waiting = [asyncio.ensure_future(keeper.decided()) for keeper in keepers.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=within)
+        for wait in waiting:
+            wait.cancel()
+        return {name: keeper.end for name, keeper in keepers.items()}
+
+    async def close(self) -> None:
+        """Close every store at once; the requests are done by now, or are given up."""
+        keepers = [*self._keepers.values(), *self._retiring.values()]
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*(keeper.close() for keeper in keepers))
+        self._keepers.clear()
+
+    def _keeper(self, name: str, kind: StoreType) -> Keeper:
+        """The keeper of this store; a new one, and its place in the table, where there is none."""
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            served = ServedStore(name, kind)
+            before = self._table.stores.get(name)
+            if before is not None:
+                # It was removed and is still draining: its counts go on under the same name.
+                served.counts = before.counts
+            self._table.stores[name] = served
+            keeper = Keeper(served, ended=self._count, make=self._make)
+            self._keepers[name] = keeper
+        return keeper
+
+    def _removed_by(self, configuration: Configuration) -> set[str]:
+        if not configuration.complete:
+            return set()
+        return self._keepers.keys() - configuration.stores.keys() - configuration.refused.keys()
+
+    def _remove(self, name: str) -> None:
+        keeper = self._keepers.pop(name)
+        task = asyncio.create_task(self._retire(keeper), name=f"retiring {name}")
+        self._retiring[task] = keeper
+        task.add_done_callback(lambda done: self._retiring.pop(done, None))
+
+    async def _retire(self, keeper: Keeper) -> None:
+        await keeper.retire()
+        name = keeper.served.name
+        if self._table.stores.get(name) is keeper.served:
+            del self._table.stores[name]
+
+    def _count(self, end: End) -> None:
+        self._table.applies[end.state] += 1

@@ -1,0 +1,114 @@
+"""A resolved document into a store, and a live store into its new settings. No I/O: a store
+connects at first use. Backends are imported only where a document asks for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
+from pannier.config.configuration import ResolvedStore
+from pannier.config.documents import Hdfs, Memory, Redis, StoreBackend, Tls
+from pannier.config.formats import parse_node
+
+
+def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
+    """A new store as the document says, not connected yet.
+
+    Raises ValueError, which says what cannot be used (a certificate, say), never its content.
+    """
+    backend = store.document.backend()
+    if isinstance(backend, Memory):
+        return InMemoryKeyValueStoreBackend(max_bytes=backend.max_bytes)
+    if isinstance(backend, Redis):
+        return _redis(store, backend)
+    return _hdfs(store, backend)
+
+
+async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> None:
+    """Give a live store the document's pool, timeouts and size, without a new connection."""
+    wanted = document.backend()
+    if isinstance(wanted, Memory):
+        assert isinstance(backend, InMemoryKeyValueStoreBackend)
+        backend.max_bytes = wanted.max_bytes
+        return
+    live: Any = backend
+    live.request_timeout = document.spec.request_timeout
+    await live.reconfigure(**pool_settings(document))
+
+
+def pool_settings(document: StoreBackend) -> dict[str, Any]:
+    """The keywords of `pannier.pool.settings.PoolSettings` that the document asks for."""
+    pool = document.spec.pool
+    return {
+        "max_connections": pool.max_connections,
+        "min_idle": pool.min_idle,
+        "connection_timeout": pool.connection_timeout,
+        "idle_timeout": pool.idle_timeout,
+        "max_lifetime": pool.max_lifetime,
+        "max_waiting": pool.max_waiting,
+    }
+
+
+def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
+    from pannier.aio.stores.grouped_redis import GroupedRedisStore
+
+    where: dict[str, Any]
+    if redis.sentinel is not None:
+        where = {
+            "sentinel_master": redis.sentinel.master,
+            "sentinel_nodes": _nodes(redis.sentinel.nodes, 26379),
+        }
+    elif redis.cluster is not None:
+        where = {"cluster_nodes": _nodes(redis.cluster.nodes, 6379)}
+    elif redis.unix_socket is not None:
+        where = {"unix_socket": redis.unix_socket}
+    else:
+        where = {"host": redis.host, "port": redis.port}
+    return GroupedRedisStore(
+        **where,
+        db=redis.db,
+        username=redis.username,
+        password=store.credential(redis.password_secret_ref),
+        tls=_tls(store, redis.tls) if redis.tls is not None else None,
+        key_prefix=redis.key_prefix,
+        hash_buckets=redis.hash_buckets,
+        request_timeout=store.document.spec.request_timeout,
+        **pool_settings(store.document),
+    )
+
+
+def _tls(store: ResolvedStore, tls: Tls) -> Any:
+    from pannier.redis_address import RedisTls
+
+    return RedisTls(
+        ca_data=store.credential(tls.ca_secret_ref),
+        cert_data=store.credential(tls.cert_secret_ref),
+        key_data=store.credential(tls.key_secret_ref),
+        server_name=tls.server_name,
+    )
+
+
+def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
+    from pannier.aio.stores.hdfs import HDFSStoreBackend
+    from pannier.webhdfs.login import KerberosLogin
+
+    login = None
+    if hdfs.kerberos is not None:
+        login = KerberosLogin(hdfs.kerberos.principal, hdfs.kerberos.mutual_authentication)
+    return HDFSStoreBackend(
+        hdfs.base_path,
+        namenodes=list(hdfs.namenodes),
+        username=hdfs.username,
+        kerberos=login,
+        delegation_token=store.credential(hdfs.delegation_token_secret_ref),
+        request_timeout=store.document.spec.request_timeout,
+        **pool_settings(store.document),
+    )
+
+
+def _nodes(nodes: tuple[str, ...], port: int) -> list[tuple[str, int]]:
+    """Host and port of each node, `port` where it is left out."""
+    parsed = [parse_node(node) for node in nodes]
+    return [(host, own or port) for host, own in parsed]
