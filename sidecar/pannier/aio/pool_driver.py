@@ -26,6 +26,7 @@ from pannier.errors import PannierError
 from pannier.pool import hooks
 from pannier.pool.core import PoolCore
 from pannier.pool.counters import PoolCounters
+from pannier.pool.hooks import seems_alive
 from pannier.pool.leaks import call_site, leak_text
 from pannier.pool.settings import PoolSettings
 from pannier.pool.slots import Check, Close, GiveUp, Grant, Leak, Open, Refuse, Slot
@@ -229,12 +230,7 @@ class ConnectionPool:
         return self._core.counters
 
     def __repr__(self) -> str:
-        core = self._core
-        return (
-            f"<ConnectionPool {self.name}: {core.in_use} in use, {len(core.idle)} idle, "
-            f"{len(core.opening)} opening of {core.settings.max_connections}, "
-            f"{core.pending} pending>"
-        )
+        return f"<ConnectionPool {self._core.described()}>"
 
     # Carrying it out ----------------------------------------------------------------------------
 
@@ -468,14 +464,6 @@ class ConnectionPool:
         self._dials, self._tasks = {}, set()
         self._timer, self._armed, self._empty = None, inf, None
         self._acting = False
-
-
-def seems_alive(looks_alive: Callable[[Any], bool], connector: Any) -> bool:
-    """The connector's own look at its socket; a look that fails is a bad sign."""
-    try:
-        return looks_alive(connector)
-    except Exception:
-        return False
 
 
 def _close_ended(connector: Any, task: asyncio.Task[None]) -> None:

@@ -14,7 +14,6 @@ connection exists, none is dialed, and none may be dialed now.
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
@@ -22,11 +21,7 @@ from typing import Any
 
 from pannier.errors import NotBorrowed, PannierError
 from pannier.pool import refusals
-from pannier.pool.backoff import Backoff
-from pannier.pool.counters import PoolCounters
-from pannier.pool.settings import PoolSettings
 from pannier.pool.slots import (
-    Action,
     Check,
     Close,
     CloseReason,
@@ -37,8 +32,8 @@ from pannier.pool.slots import (
     Refuse,
     Slot,
 )
-from pannier.pool.tickets import Ticket, TicketState, WaitingLine
-from pannier.pool.timings import PoolTimings
+from pannier.pool.state import PoolState
+from pannier.pool.tickets import Ticket, TicketState
 
 FRESH = 0.5
 """Seconds after its last use during which a connection is checked without a round trip."""
@@ -46,49 +41,8 @@ LIFETIME_SPREAD = 0.2
 """A connection lives 80 to 100 % of max_lifetime: those born together do not die together."""
 
 
-class PoolCore:
+class PoolCore(PoolState):
     """The decisions of one pool."""
-
-    def __init__(
-        self,
-        settings: PoolSettings,
-        *,
-        name: str,
-        random: Callable[[], float],
-        quick_checks: bool = True,
-        shared: bool = False,
-    ) -> None:
-        """`quick_checks`: the driver can look at a socket without a round trip.
-
-        `shared`: a connection serves any number of holders at once (the SINGLE mode).
-        """
-        self.settings = settings
-        self.name = name
-        self.counters = PoolCounters()
-        self.timings = PoolTimings()
-        self.actions: deque[Action] = deque()
-        self.due = inf
-        """When `tick` must be called next; never later than that, perhaps earlier."""
-        self.idle: deque[Slot] = deque()
-        """Longest unused first; borrowed from the other end, so that the surplus ages."""
-        self.leases: dict[int, Slot] = {}
-        """In use, by the connector's id."""
-        self.checking: set[Slot] = set()
-        self.opening: set[Slot] = set()
-        self.line = WaitingLine()
-        self.pending = 0
-        """Operations that wait in line, those included whose connection is dialed or checked."""
-        self.closing = False
-        self._random = random
-        self._quick_checks = quick_checks
-        self._shared = shared
-        self._shrinking = False
-        """Whether more connections may exist than the lowered max_connections allows."""
-        self._backoff = Backoff(random)
-        self._sequence = 0
-        self._reap_due = inf
-        self._drain_by = inf
-        self._surrendered: dict[int, Any] = {}
 
     # Borrowing ----------------------------------------------------------------------------------
 
@@ -297,8 +251,8 @@ class PoolCore:
         if self._reap_due <= now:
             self._reap(now)
         self._report_leaks(now)
+        self._set_due()
         self._settle(now)
-        self._set_due(now)
 
     def start(self, now: float) -> None:
         """Open min_idle connections ahead."""
@@ -339,12 +293,7 @@ class PoolCore:
             self._close(self.idle.popleft(), "drain")
         while self.opening:
             self.actions.append(GiveUp(self.opening.pop()))
-        self._set_due(now)
-
-    @property
-    def drained(self) -> bool:
-        """Whether the pool is shut down and nothing of it is out."""
-        return self.closing and not (self.leases or self.checking or self.opening)
+        self._set_due()
 
     def successor(self) -> tuple[PoolCore, list[Any]]:
         """A fresh core in place of one whose event loop or process is gone, and what it lost.
@@ -366,41 +315,6 @@ class PoolCore:
         lost = [slot.connector for slot in self.idle] + borrowed
         heir.counters.closed["broken"] += len(lost)
         return heir, lost
-
-    # What others read ---------------------------------------------------------------------------
-
-    @property
-    def total(self) -> int:
-        """In use + idle + opening."""
-        return len(self.leases) + len(self.checking) + len(self.idle) + len(self.opening)
-
-    @property
-    def in_use(self) -> int:
-        """Borrowed, or set aside for a borrower while it is checked."""
-        return len(self.leases) + len(self.checking)
-
-    def figures(self, now: float) -> refusals.Figures:
-        """The gauges, and the longest wait, for an error's text."""
-        longest = now - self.line.head.arrivals[0] if self.line else 0.0
-        return refusals.Figures(
-            self.name, self.settings.max_connections, self.in_use, len(self.idle),
-            len(self.opening), self.pending, longest,
-        )  # fmt: skip
-
-    def stats(self) -> dict[str, int]:
-        """The gauges `max in_use idle opening pending`, and the counters."""
-        counters = self.counters
-        return {
-            "max": self.settings.max_connections,
-            "in_use": self.in_use,
-            "idle": len(self.idle),
-            "opening": len(self.opening),
-            "pending": self.pending,
-            "timeouts": counters.timeouts,
-            "rejected": counters.rejected,
-            "closed": sum(counters.closed.values()),
-            "leaks": counters.leaks,
-        }
 
     # Handing out --------------------------------------------------------------------------------
 
@@ -503,11 +417,6 @@ class PoolCore:
             self.opening.add(slot)
             self.actions.append(Open(slot))
 
-    def _may_dial(self, now: float) -> bool:
-        if self.total >= self.settings.max_connections:
-            return False
-        return not self._backoff.failures or (not self.opening and now >= self._backoff.next_at)
-
     # Refusing -----------------------------------------------------------------------------------
 
     def _admit(self, weight: int, now: float, extra: bool = False) -> None:
@@ -603,25 +512,3 @@ class PoolCore:
                 slot.leaked = True
                 self.counters.leaks += 1
                 self.actions.append(Leak(slot.connector, now - slot.since, slot.where))
-
-    # When to wake -------------------------------------------------------------------------------
-
-    def _due_by(self, moment: float) -> None:
-        if moment < self.due:
-            self.due = moment
-
-    def _set_due(self, now: float) -> None:
-        settings = self.settings
-        self._reap_due = min((slot.dies_at for slot in self.idle), default=inf)
-        if len(self.idle) > settings.min_idle:
-            self._reap_due = min(self._reap_due, self.idle[0].since + settings.idle_timeout)
-        self.due = self._reap_due
-        if self.line:
-            self._due_by(self.line.head.arrivals[0] + settings.connection_timeout)
-        if settings.leak_threshold is not None:
-            for slot in self.leases.values():
-                if not slot.leaked:
-                    self._due_by(slot.since + settings.leak_threshold)
-        if self.closing and not self.drained:
-            self._due_by(self._drain_by)
-        self._dial_wanted(now)

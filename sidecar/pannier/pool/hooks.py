@@ -28,6 +28,14 @@ def alive_hook(connector_class: type[Any]) -> Callable[[Any], bool] | None:
     return hook if callable(hook) else None
 
 
+def seems_alive(looks_alive: Callable[[Any], bool], connector: Any) -> bool:
+    """The connector's own look at its socket; a look that fails is a bad sign."""
+    try:
+        return looks_alive(connector)
+    except Exception:
+        return False
+
+
 def is_reusable(connector: Any) -> bool:
     """Whether the connector says that no reply is outstanding; False where it says nothing."""
     says = getattr(connector, "reusable", False)
