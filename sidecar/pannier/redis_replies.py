@@ -20,6 +20,7 @@ from pannier.errors import (
     PannierError,
     StoreFull,
 )
+from pannier.operations import Outcome, WriteResult
 
 
 class ConnectionLost(Exception):
@@ -148,6 +149,26 @@ def unanswered(lost: ConnectionLost, where: str, *, write: bool) -> PannierError
         f"The connection to Redis was lost before it answered for {where} ({lost.reason}); "
         "reading again is safe."
     )
+
+
+def failure(answer: Any, where: str, *, write: bool) -> PannierError:
+    """The error for whatever a command got that is not its reply."""
+    if isinstance(answer, ReplyError):
+        return refused(answer, where)
+    if isinstance(answer, ConnectionLost):
+        error = unanswered(answer, where, write=write)
+        error.__cause__ = answer
+        return error
+    return BackendRefused(
+        f"Redis answered for {where} with a {type(answer).__name__}, which no such command has: "
+        "is it a Redis server?"
+    )
+
+
+def result_of(answer: Any, outcomes: dict[int, Outcome], where: str) -> WriteResult:
+    """What one write of a pipeline did, or the error it ended in."""
+    outcome = outcomes.get(answer) if type(answer) is int else None
+    return outcome if outcome is not None else failure(answer, where, write=True)
 
 
 def spoken(error: ReplyError) -> str:
