@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import sha1
+from threading import RLock
 
 from pannier.aio.connectors.memory import InMemoryConnector
 from pannier.aio.stores.base import KeyValueStoreBackendBase
@@ -73,6 +74,10 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
         self._bytes = 0
         self._births = 0
         self._closed = False
+        # Threads may share a store: a condition is tested and its write made under this lock, and
+        # no reader sees a batch half done. The event loop never waits for it: nothing is awaited
+        # while it is held.
+        self._changing = RLock()
 
     async def read(self, schema: str, key: str) -> bytes | None:
         return self.read_now(schema, key)
@@ -89,43 +94,46 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
 
     def read_now(self, schema: str, key: str) -> bytes | None:
         """What `read` answers, at once."""
-        self._check_open()
-        held = self._schemas.get(schema)
-        found = held.records.get(key) if held is not None else None
-        return found[1] if found is not None else None
+        with self._changing:
+            self._check_open()
+            held = self._schemas.get(schema)
+            found = held.records.get(key) if held is not None else None
+            return found[1] if found is not None else None
 
     def write_now(
         self, schema: str, key: str, value: bytes, condition: Condition = ALWAYS
     ) -> Outcome:
         """What `write` does, at once."""
-        present = self.read_now(schema, key)
-        refused = refusal(present, condition)
-        if refused is not None:
-            return refused
-        growth = len(value) - len(present) if present is not None else record_size(key, value)
-        if growth > 0 and self.max_bytes is not None and self._bytes + growth > self.max_bytes:
-            raise StoreFull(
-                f"The memory store holds {self._bytes} of {self.max_bytes} bytes; delete records "
-                "or raise maxBytes."
-            )
-        self._schemas.setdefault(schema, Schema()).put(key, bytes(value), self._births)
-        self._births += 1
-        self._bytes += growth
-        return Outcome.CREATED if present is None else Outcome.REPLACED
+        with self._changing:
+            present = self.read_now(schema, key)
+            refused = refusal(present, condition)
+            if refused is not None:
+                return refused
+            growth = len(value) - len(present) if present is not None else record_size(key, value)
+            if growth > 0 and self.max_bytes is not None and self._bytes + growth > self.max_bytes:
+                raise StoreFull(
+                    f"The memory store holds {self._bytes} of {self.max_bytes} bytes; delete "
+                    "records or raise maxBytes."
+                )
+            self._schemas.setdefault(schema, Schema()).put(key, bytes(value), self._births)
+            self._births += 1
+            self._bytes += growth
+            return Outcome.CREATED if present is None else Outcome.REPLACED
 
     def erase_now(self, schema: str, key: str, condition: Condition = ALWAYS) -> Outcome:
         """What `erase` does, at once."""
-        present = self.read_now(schema, key)
-        if present is None:
-            return Outcome.ABSENT
-        refused = refusal(present, condition)
-        if refused is not None:
-            return refused
-        held = self._schemas[schema]
-        self._bytes -= record_size(key, held.drop(key))
-        if not held.records:
-            del self._schemas[schema]
-        return Outcome.DELETED
+        with self._changing:
+            present = self.read_now(schema, key)
+            if present is None:
+                return Outcome.ABSENT
+            refused = refusal(present, condition)
+            if refused is not None:
+                return refused
+            held = self._schemas[schema]
+            self._bytes -= record_size(key, held.drop(key))
+            if not held.records:
+                del self._schemas[schema]
+            return Outcome.DELETED
 
     # Many at once -------------------------------------------------------------------------------
 
@@ -135,12 +143,15 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
     async def write_many(
         self, schema: str, writes: Sequence[Write], *, atomic: bool = False
     ) -> list[WriteResult]:
-        before = {write.key: self.read_now(schema, write.key) for write in writes} if atomic else {}
-        results = [self._one_of_many(schema, write) for write in writes]
-        if atomic and any(is_refusal(write, result) for write, result in zip(writes, results)):
-            for key, value in before.items():
-                self._put_back(schema, key, value)
-        return results
+        with self._changing:
+            before = (
+                {write.key: self.read_now(schema, write.key) for write in writes} if atomic else {}
+            )
+            results = [self._one_of_many(schema, write) for write in writes]
+            if atomic and any(is_refusal(write, result) for write, result in zip(writes, results)):
+                for key, value in before.items():
+                    self._put_back(schema, key, value)
+            return results
 
     def _one_of_many(self, schema: str, write: Write) -> WriteResult:
         try:
@@ -161,24 +172,25 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
     async def scan(
         self, schema: str, cursor: str | None, count: int, *, resumable: bool = False
     ) -> ScanPage:
-        self._check_open()
-        held = self._schemas.get(schema)
-        after = parse_birth(cursor)
-        if held is None:
-            return ScanPage([], [], None, str)
-        start = bisect_right(held.births, after)
-        stop = min(start + count, len(held.order))
-        births: list[int] = []
-        keys: list[str] = []
-        values: list[bytes] = []
-        for place in range(start, stop):
-            key = held.order[place]
-            if key is not None:
-                births.append(held.births[place])
-                keys.append(key)
-                values.append(held.records[key][1])
-        more = str(held.births[stop - 1]) if stop < len(held.order) else None
-        return ScanPage(keys, values, more, lambda item: str(births[item]))
+        with self._changing:
+            self._check_open()
+            held = self._schemas.get(schema)
+            after = parse_birth(cursor)
+            if held is None:
+                return ScanPage([], [], None, str)
+            start = bisect_right(held.births, after)
+            stop = min(start + count, len(held.order))
+            births: list[int] = []
+            keys: list[str] = []
+            values: list[bytes] = []
+            for place in range(start, stop):
+                key = held.order[place]
+                if key is not None:
+                    births.append(held.births[place])
+                    keys.append(key)
+                    values.append(held.records[key][1])
+            more = str(held.births[stop - 1]) if stop < len(held.order) else None
+            return ScanPage(keys, values, more, lambda item: str(births[item]))
 
     async def count(self, schema_name: str) -> int:
         self._check_open()
@@ -186,18 +198,20 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
         return len(held.records) if held is not None else 0
 
     async def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
-        self._check_open()
-        names = sorted(name for name in self._schemas if cursor is None or name > cursor)
-        some = [(name, len(self._schemas[name].records)) for name in names[:limit]]
-        return SchemaPage(some, names[limit - 1] if len(names) > limit else None)
+        with self._changing:
+            self._check_open()
+            names = sorted(name for name in self._schemas if cursor is None or name > cursor)
+            some = [(name, len(self._schemas[name].records)) for name in names[:limit]]
+            return SchemaPage(some, names[limit - 1] if len(names) > limit else None)
 
     async def ping(self) -> None:
         self._check_open()
 
     async def close(self) -> None:
-        self._closed = True
-        self._schemas.clear()
-        self._bytes = 0
+        with self._changing:
+            self._closed = True
+            self._schemas.clear()
+            self._bytes = 0
 
     def _check_open(self) -> None:
         if self._closed:
