@@ -32,7 +32,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/[\w.]+")
 UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|XX[X])\b")
 
 QUOTED = re.compile(r"`([^`\s]+)`")
-LOOKS_LIKE_A_PATH = re.compile(r"[\w.-]*(?:/[\w.{},*-]+)*(?:/|\.(?:py|md|toml|txt|yaml|json))")
+LOOKS_LIKE_A_PATH = re.compile(r"[\w.-]+(?:/[\w.{},*-]+)*(?:/|\.(?:py|md|toml|txt|yaml|json))")
 PATHS_START_AT = ("", "sidecar", "sidecar/pannier", "tests")
 
 
@@ -41,6 +41,7 @@ def main() -> int:
     findings = [
         *forbidden_words(files),
         *missing_paths(file for file in files if file.suffix == ".md"),
+        *missing_names(),
         *long_files(files),
         *missing_pins(),
     ]
@@ -82,6 +83,22 @@ def missing_paths(documents: Iterator[Path]) -> Iterator[str]:
             for quoted in QUOTED.findall(line):
                 if LOOKS_LIKE_A_PATH.fullmatch(quoted) and not is_there(quoted):
                     yield f"{document}:{number}: there is no {quoted}"
+
+
+def missing_names() -> Iterator[str]:
+    """A path or a class that a diagram of ARCHITECTURE.md names and that is not there."""
+    source = "\n".join(path.read_text() for path in (ROOT / "sidecar").rglob("*.py"))
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for diagram in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for path in re.findall(r"[\w*/]+\.py\b", diagram):
+            if not is_there(path) and not is_there(f"server/{path}"):
+                yield f"ARCHITECTURE.md: there is no {path}"
+        for name, member in re.findall(r"\b([A-Z]\w+)\.(\w+)", diagram):
+            classes = re.findall(
+                rf"^class {name}\b.*?(?=^class |\Z)", source, re.MULTILINE | re.DOTALL
+            )
+            if not any(re.search(rf"\b{member}\b", text) for text in classes):
+                yield f"ARCHITECTURE.md: there is no {name}.{member}"
 
 
 def is_there(quoted: str) -> bool:
