@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.real.hdfs"]
+pytest_plugins = ["tests.real.hdfs", "tests.real.redis"]
 """The fixtures of the real parts, one set for the whole run."""
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -80,15 +80,18 @@ def records() -> Records:
 def running(
     tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
 ) -> Iterator[Sidecar]:
-    """A sidecar in front of a real Redis."""
+    """A sidecar in front of a real Redis, which holds nothing of ours afterwards."""
     directory = tmp_path_factory.mktemp("real-data")
     stores = directory / "stores.yaml"
     stores.write_text(
         "apiVersion: pannier.dev/v1alpha1\nkind: StoreBackend\nmetadata: {name: real}\n"
-        f"spec: {{type: redis, redis: {{host: 127.0.0.1, port: {redis_server.port}}}}}\n"
+        "spec:\n  type: redis\n"
+        f"  redis: {{host: 127.0.0.1, port: {redis_server.port}, keyPrefix: 'real-data:'}}\n"
     )
     with sidecar(directory, "--config", str(stores)) as started:
         yield started
+    with redis_server.client() as redis:
+        redis.delete(*redis.scan_iter("real-data:*"))
 
 
 @pytest.fixture(scope="module")
