@@ -13,15 +13,16 @@ from pannier.errors import InvalidKey, InvalidSchema
 from pannier.server.record_calls import Method
 from pannier.server.targets import decode_key, decode_schema, decode_store
 
-# Characters a target may hold as they are (RFC 3986 section 3.3) and percent escapes; one match of
-# the whole line costs 0.6 µs, httptools' callbacks for the same 0.9 (python -m timeit).
-_LINE = re.compile(
-    rb"((?:GET|HEAD|PUT|DELETE) /v1/[^/:%? ]{1,63}/[^/:%? ]{1,128}/)"
-    rb"([A-Za-z0-9_.~!$&'()*+,;=:@%-]{1,1536}) HTTP/1\.1\r\n"
-)
+# Characters a key may have in a target as they are (RFC 3986 section 3.3). What is percent-encoded
+# goes through a second pattern: with this one group 2 is the key, and needs no look of its own.
+_BEGINNING = rb"((?:GET|HEAD|PUT|DELETE) /v1/[^/:%? ]{1,63}/[^/:%? ]{1,128}/)"
+_LINE = re.compile(_BEGINNING + rb"(?!\.{1,2} )([A-Za-z0-9_.~!$&'()*+,;=:@-]{1,512}) HTTP/1\.1\r\n")
+_ENCODED_LINE = re.compile(_BEGINNING + rb"([A-Za-z0-9_.~!$&'()*+,;=:@%-]{1,1536}) HTTP/1\.1\r\n")
 match_line = _LINE.match
-"""Matches a plain request line at a place of the buffer; group 1 names method, store and schema,
-group 2 is the key, still encoded."""
+"""Matches a plain request line at a place of the buffer: 0.4 µs, where httptools' callbacks take
+0.9. Group 1 says method, store and schema (see `beginning`), group 2 is the key in ASCII."""
+match_encoded_line = _ENCODED_LINE.match
+"""The same for a key with percent escapes, which `key` decodes."""
 
 _FIELD = re.compile(
     r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)[ \t]*"

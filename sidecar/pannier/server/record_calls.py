@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from hashlib import sha1
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pannier import json_text
 from pannier.aio.stores.base import KeyValueStoreBackendBase, missing
@@ -33,15 +33,33 @@ from pannier.server.answers import JSON, Answer
 from pannier.server.problems import problem
 from pannier.server.refusals import Internal
 
+if TYPE_CHECKING:
+    from pannier.aio.stores.grouped_redis import GroupedRedisStore
+
 log = logging.getLogger("pannier.server")
 
 Method = Literal["GET", "HEAD", "PUT", "DELETE"]
+Done = Callable[[Answer], None]
+
+
+class Operation(Protocol):
+    """What a store gives back for an operation it carries out with a callback."""
+
+    def abandon(self) -> None:
+        """Never call the callback; the operation itself may still be done."""
 
 
 class RecordRequest:
-    """One request for one record. `schema` and `key` are valid and decoded, `body` is a PUT's."""
+    """One request for one record, and once started the call that carries it out.
 
-    __slots__ = ("body", "key", "method", "preconditions", "schema", "store")
+    `schema` and `key` are valid and decoded, `body` is a PUT's. One object is both, because each
+    object costs the fast lane 0.3 µs.
+    """
+
+    __slots__ = (
+        "_began", "_counts", "_done", "_generation", "_operation", "body", "key", "method",
+        "preconditions", "schema", "seconds", "store",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,39 +82,20 @@ class RecordRequest:
             if if_match is None and if_none_match is None
             else conditions.parse(if_match, if_none_match)
         )
+        self._began = 0.0
+        self.seconds = 0.0
+        """How long it took, once it is answered."""
+        self._done: Done | None = None
+        """Told the answer; None before the start and after the end."""
+        self._operation: Operation | None = None
+        self._counts: OperationCounts
+        self._generation: Generation
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.store}/{self.schema}/{self.key}>"
 
-
-class Operation(Protocol):
-    """What a store gives back for an operation it carries out with a callback."""
-
     def abandon(self) -> None:
-        """Never call the callback; the operation itself may still be done."""
-
-
-class Call:
-    """One request being carried out, from `start` until its answer."""
-
-    __slots__ = ("_began", "_counts", "_done", "_generation", "_operation", "request")
-
-    def __init__(
-        self,
-        request: RecordRequest,
-        generation: Generation,
-        counts: OperationCounts,
-        done: Callable[[Answer], None],
-    ) -> None:
-        self.request = request
-        self._generation = generation
-        self._counts = counts
-        self._done: Callable[[Answer], None] | None = done
-        self._operation: Operation | None = None
-        self._began = perf_counter()
-
-    def abandon(self) -> None:
-        """The client is gone: its callback is never called. Does nothing to an ended call."""
+        """The client is gone: its callback is never called. Does nothing to one that ended."""
         if self._done is None:
             return
         self._done = None
@@ -112,16 +111,15 @@ class Call:
         if error is not None:
             self._fail(error)
             return
-        request = self.request
         if value is None:
-            self._fail(missing(request.schema, request.key))
+            self._fail(missing(self.schema, self.key))
             return
-        # sha1 and its hex form of 250 bytes: 0.5 µs (python -m timeit).
+        # Of 250 bytes: 0.5 µs; a client that compares what it wrote needs no second read.
         tag = sha1(value, usedforsecurity=False).hexdigest()
-        preconditions = request.preconditions
+        preconditions = self.preconditions
         if preconditions is not None:
             if not preconditions.matches(tag):
-                self._fail(_mismatch(request), 412)
+                self._fail(self._mismatch(), 412)
                 return
             if preconditions.excludes(tag):
                 self._end("ok", Answer(304, b'ETag: "%b"\r\n' % tag.encode()))
@@ -132,38 +130,42 @@ class Call:
         """The store has written or erased, or refused to, or failed."""
         if error is not None:
             self._fail(error)
-            return
-        request = self.request
-        if outcome is Outcome.REPLACED or outcome is Outcome.CREATED:
-            tag = sha1(request.body, usedforsecurity=False).hexdigest()
+        elif outcome is Outcome.REPLACED or outcome is Outcome.CREATED:
+            tag = sha1(self.body, usedforsecurity=False).hexdigest()
             status = 204 if outcome is Outcome.REPLACED else 201
             self._end("ok", Answer(status, b'ETag: "%b"\r\n' % tag.encode()))
         elif outcome is Outcome.DELETED:
             self._end("ok", Answer(204))
         elif outcome is Outcome.ABSENT:
             # DELETE of what is not there is 404 whatever If-Match says (RFC 9110 section 13.2.1).
-            status = 412 if request.method == "PUT" else 404
-            self._fail(missing(request.schema, request.key), status)
+            status = 412 if self.method == "PUT" else 404
+            self._fail(missing(self.schema, self.key), status)
         elif outcome is Outcome.PRESENT:
-            self._fail(ObjectExistError(f"{request.schema}/{request.key} exists already."), 412)
+            self._fail(ObjectExistError(f"{self.schema}/{self.key} exists already."), 412)
         else:
-            self._fail(_mismatch(request), 412)
+            self._fail(self._mismatch(), 412)
+
+    def _mismatch(self) -> ETagMismatch:
+        return ETagMismatch(
+            f"{self.schema}/{self.key} has another ETag: read it again and decide anew."
+        )
 
     # The end ------------------------------------------------------------------------------------
 
     def _fail(self, error: PannierError, status: int | None = None) -> None:
-        request = self.request
-        answer = problem(
-            error, status=status, store=request.store, schema=request.schema, key=request.key
-        )
-        self._end(outcome_of(error), answer)
+        self._end(outcome_of(error), self.problem(error, status))
+
+    def problem(self, error: PannierError, status: int | None = None) -> Answer:
+        """The answer that tells of `error`, with this request's names."""
+        return problem(error, status=status, store=self.store, schema=self.schema, key=self.key)
 
     def _end(self, outcome: str, answer: Answer) -> None:
         done = self._done
         if done is None:
             return
         self._done = self._operation = None
-        self._counts.count(outcome, perf_counter() - self._began)
+        self.seconds = seconds = perf_counter() - self._began
+        self._counts.count(outcome, seconds)
         self._generation.leave()
         done(answer)
 
@@ -171,43 +173,54 @@ class Call:
 # Starting ---------------------------------------------------------------------------------------
 
 
-def start(
-    served: ServedStore, request: RecordRequest, done: Callable[[Answer], None]
-) -> Call | None:
+def start(served: ServedStore, request: RecordRequest, done: Done) -> None:
     """Carry out `request` on the store and call `done` once with the answer, perhaps at once.
 
-    Refusals and failures are answers too. Returns the call, to be abandoned if the client goes
-    away first, or None where no store was asked.
+    Refusals and failures are answers too. If the client goes away first, `request.abandon()`.
     """
+    request._began = perf_counter()
     method = request.method
-    preconditions = request.preconditions
-    generation = served.generation
+    counts = served.counts
+    condition = ALWAYS
     try:
+        generation = served.generation
         if generation is None:
             raise StoreNotReady(f"Store {served.name} has not been opened yet; try again.")
         backend = generation.backend
         if method == "PUT":
             json_text.check(request.body)
-            counts = served.counts.put
-            condition = ALWAYS if preconditions is None else conditions.for_put(preconditions)
+            request._counts = counts.put
         elif method == "DELETE":
-            counts = served.counts.delete
-            condition = ALWAYS if preconditions is None else conditions.for_delete(preconditions)
+            request._counts = counts.delete
         else:
-            counts = served.counts.get
-            condition = ALWAYS
-        if condition.kind == "etag" and "cas" not in backend.capabilities:
-            raise Unsupported(
-                f"Store {served.name} cannot compare ETags in a write: send If-Match: * or none."
-            )
+            request._counts = counts.get
+        if request.preconditions is not None:
+            condition = _condition(served, backend, request)
     except PannierError as error:
-        done(problem(error, store=request.store, schema=request.schema, key=request.key))
-        return None
+        done(request.problem(error))
+        return
+    request._done = done
+    request._generation = generation
     generation.active += 1
-    call = Call(request, generation, counts, done)
     way = _ways.get(type(backend)) or _way_of(type(backend))
-    way(backend, call, condition)
-    return call
+    way(backend, request, condition)
+
+
+def _condition(
+    served: ServedStore, backend: KeyValueStoreBackendBase, request: RecordRequest
+) -> Condition:
+    """What the store must test as it writes. Raises Unsupported where it cannot."""
+    if request.method == "PUT":
+        condition = conditions.for_put(request.preconditions)
+    elif request.method == "DELETE":
+        condition = conditions.for_delete(request.preconditions)
+    else:
+        return ALWAYS
+    if condition.kind == "etag" and "cas" not in backend.capabilities:
+        raise Unsupported(
+            f"Store {served.name} cannot compare ETags in a write: send If-Match: * or none."
+        )
+    return condition
 
 
 async def answer(served: ServedStore, request: RecordRequest) -> Answer:
@@ -218,62 +231,66 @@ async def answer(served: ServedStore, request: RecordRequest) -> Answer:
         if not future.done():
             future.set_result(answer)
 
-    call = start(served, request, done)
+    start(served, request, done)
     try:
         return await future
     finally:
-        if call is not None:
-            call.abandon()
+        request.abandon()
 
 
 # The ways to ask a store ------------------------------------------------------------------------
 
 
-def _at_once(backend: InMemoryKeyValueStoreBackend, call: Call, condition: Condition) -> None:
+def _at_once(
+    backend: InMemoryKeyValueStoreBackend, request: RecordRequest, condition: Condition
+) -> None:
     """A store in this process answers without waiting."""
-    request = call.request
+    method, schema, key = request.method, request.schema, request.key
     try:
-        if request.method == "PUT":
-            outcome = backend.write_now(request.schema, request.key, request.body, condition)
-        elif request.method == "DELETE":
-            outcome = backend.erase_now(request.schema, request.key, condition)
+        if method == "PUT":
+            outcome = backend.write_now(schema, key, request.body, condition)
+        elif method == "DELETE":
+            outcome = backend.erase_now(schema, key, condition)
         else:
-            call.have_read(backend.read_now(request.schema, request.key), None)
+            request.have_read(backend.read_now(schema, key), None)
             return
     except PannierError as error:
-        call.have_read(None, error)
+        request.have_read(None, error)
     else:
-        call.have_written(outcome, None)
+        request.have_written(outcome, None)
 
 
-def _by_callback(backend: Any, call: Call, condition: Condition) -> None:
+def _by_callback(backend: GroupedRedisStore, request: RecordRequest, condition: Condition) -> None:
     """A store that groups commands takes the callback itself."""
-    request = call.request
-    if request.method == "PUT":
-        operation = backend.submit_write(
-            request.schema, request.key, request.body, condition, call.have_written
-        )
-    elif request.method == "DELETE":
-        operation = backend.submit_erase(request.schema, request.key, condition, call.have_written)
+    method, schema, key = request.method, request.schema, request.key
+    operation: Operation
+    if method == "PUT":
+        operation = backend.submit_write(schema, key, request.body, condition, request.have_written)
+    elif method == "DELETE":
+        operation = backend.submit_erase(schema, key, condition, request.have_written)
     else:
-        operation = backend.submit_read(request.schema, request.key, call.have_read)
-    call._operation = operation
+        operation = backend.submit_read(schema, key, request.have_read)
+    if request._done is not None:
+        request._operation = operation
 
 
-def _by_task(backend: KeyValueStoreBackendBase, call: Call, condition: Condition) -> None:
+def _by_task(
+    backend: KeyValueStoreBackendBase, request: RecordRequest, condition: Condition
+) -> None:
     """Any other store is asked by its coroutines, in a task of their own."""
-    request = call.request
-    if request.method == "PUT":
-        _Task(
-            backend.write(request.schema, request.key, request.body, condition), call.have_written
-        ).attach(call)
-    elif request.method == "DELETE":
-        _Task(backend.erase(request.schema, request.key, condition), call.have_written).attach(call)
+    method, schema, key = request.method, request.schema, request.key
+    work: Coroutine[Any, Any, Any]
+    if method == "PUT":
+        work = backend.write(schema, key, request.body, condition)
+    elif method == "DELETE":
+        work = backend.erase(schema, key, condition)
     else:
-        _Task(backend.read(request.schema, request.key), call.have_read).attach(call)
+        request._operation = TaskOperation(backend.read(schema, key), request.have_read)
+        return
+    request._operation = TaskOperation(work, request.have_written)
 
 
-class _Task:
+class TaskOperation:
     """A store's coroutine as an operation with a callback."""
 
     __slots__ = ("_callback", "_task")
@@ -285,12 +302,10 @@ class _Task:
     ) -> None:
         self._callback = callback
         self._task = asyncio.ensure_future(work)
-
-    def attach(self, call: Call) -> None:
-        call._operation = self
         self._task.add_done_callback(self._ended)
 
     def abandon(self) -> None:
+        """Cancel the task; what it has begun ends as its store sees fit."""
         self._task.cancel()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -307,12 +322,14 @@ class _Task:
             self._callback(None, Internal("The sidecar's log says what went wrong."))
 
 
-_ways: dict[type, Callable[[Any, Call, Condition], None]] = {}
+Way = Callable[[Any, RecordRequest, Condition], None]
+
+_ways: dict[type, Way] = {}
 
 
-def _way_of(kind: type) -> Callable[[Any, Call, Condition], None]:
+def _way_of(kind: type) -> Way:
     """How stores of this class are asked; looked up once a class."""
-    way: Callable[[Any, Call, Condition], None]
+    way: Way
     if issubclass(kind, InMemoryKeyValueStoreBackend):
         way = _at_once
     elif hasattr(kind, "submit_read"):
@@ -321,9 +338,3 @@ def _way_of(kind: type) -> Callable[[Any, Call, Condition], None]:
         way = _by_task
     _ways[kind] = way
     return way
-
-
-def _mismatch(request: RecordRequest) -> ETagMismatch:
-    return ETagMismatch(
-        f"{request.schema}/{request.key} has another ETag: read it again and decide anew."
-    )

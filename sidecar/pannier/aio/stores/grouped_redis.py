@@ -1,0 +1,231 @@
+"""The sidecar's Redis store: one record's operations with callbacks, sent in groups.
+
+What the library's Redis store does with a coroutine per operation, this does with one small object
+(a GET costs 3 µs less); scans, counts and batches are inherited and go alone. Asyncio only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hiredis import ReplyError
+
+from pannier import redis_commands as commands
+from pannier.aio.group_commit import GroupCommit, Member
+from pannier.aio.stores.redis import RedisStoreBackend
+from pannier.counting import SizeCounts
+from pannier.errors import BackendRefused, PannierError
+from pannier.operations import ALWAYS, Condition, Outcome
+from pannier.redis_commands import WriteCommand
+from pannier.redis_replies import ConnectionLost, refused, says_noscript, unanswered
+
+ReadDone = Callable[[bytes | None, PannierError | None], None]
+WriteDone = Callable[[Outcome | None, PannierError | None], None]
+
+
+class RedisOperation(Member):
+    """One record's operation on its way. `abandon` it, and nobody is told how it ended."""
+
+    __slots__ = ("_again", "_done", "_key", "_schema", "_store")
+
+    def __init__(
+        self, store: GroupedRedisStore, schema: str, key: str, packed: bytes, done: Any
+    ) -> None:
+        self.packed = packed
+        self.group = None
+        self._store = store
+        self._schema = schema
+        self._key = key
+        self._done = done
+        self._again = True
+        """Whether it may be sent once more; never where it could be done twice."""
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more. A write that was sent already is done all the same."""
+        self._done = None
+        if self.group is not None:
+            self.group.drop(self)
+            self.group = None
+
+    def refused(self, error: PannierError) -> None:
+        done = self._done
+        if done is not None:
+            done(None, error)
+
+    def _send_again(self) -> None:
+        self._again = False
+        self._store.commit.submit(self)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._done is None
+
+    @property
+    def _where(self) -> str:
+        return f"{self._schema}/{self._key}"
+
+
+class Read(RedisOperation):
+    """An HGET."""
+
+    __slots__ = ()
+
+    def replied(self, reply: Any) -> None:
+        done = self._done
+        if done is None:
+            return
+        if reply is None or type(reply) is bytes:
+            done(reply, None)
+        else:
+            done(None, _refusal(reply, self._where))
+
+    def lost(self, loss: ConnectionLost) -> None:
+        if self._done is None:
+            return
+        if self._again and not loss.timed_out:
+            self._send_again()
+        else:
+            self._done(None, unanswered(loss, self._where, write=False))
+
+
+class Put(RedisOperation):
+    """An unconditional HSET: the usual write, without an object for its command."""
+
+    __slots__ = ()
+
+    def replied(self, reply: Any) -> None:
+        done = self._done
+        if done is None:
+            return
+        if reply == 0:
+            done(Outcome.REPLACED, None)
+        elif reply == 1:
+            done(Outcome.CREATED, None)
+        else:
+            done(None, _refusal(reply, self._where))
+
+    def lost(self, loss: ConnectionLost) -> None:
+        if self._done is None:
+            return
+        if self._again and not loss.sent:
+            self._send_again()
+        else:
+            self._done(None, unanswered(loss, self._where, write=True))
+
+
+class Write(Put):
+    """Any other write or erasure, by a command or a script."""
+
+    __slots__ = ("_command",)
+
+    def __init__(
+        self,
+        store: GroupedRedisStore,
+        schema: str,
+        key: str,
+        command: WriteCommand,
+        done: WriteDone,
+    ) -> None:
+        super().__init__(store, schema, key, command.packed, done)
+        self._command = command
+
+    def replied(self, reply: Any) -> None:
+        done = self._done
+        if done is None:
+            return
+        outcome = self._command.outcomes.get(reply) if type(reply) is int else None
+        if outcome is not None:
+            done(outcome, None)
+        elif self._again and says_noscript(reply):
+            self.packed = self._command.with_text()
+            self._send_again()
+        else:
+            done(None, _refusal(reply, self._where))
+
+
+class GroupedRedisStore(RedisStoreBackend):
+    """A RedisStoreBackend whose single-record operations can be submitted with a callback."""
+
+    sizes: SizeCounts | None = None
+    """Where the sizes of groups are counted, once the store is served."""
+
+    _commit: GroupCommit | None = None
+
+    async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
+        await super().reconfigure(request_timeout=request_timeout, **pool)
+        self.commit.request_timeout = self.request_timeout
+
+    @property
+    def commit(self) -> GroupCommit:
+        """The groups of this store's pool."""
+        if self._commit is None:
+            self._commit = GroupCommit(
+                self.pools()[0],
+                request_timeout=self.request_timeout,
+                observe=lambda size: self.sizes.observe(size) if self.sizes else None,
+            )
+        return self._commit
+
+    def submit_read(self, schema: str, key: str, done: ReadDone) -> RedisOperation | Opening:
+        """Read the record, and call `done` once with its bytes (or None) or with an error."""
+        return self._submit(
+            Read(self, schema, key, commands.get(self.layout.hash_of(schema, key), key), done)
+        )
+
+    def submit_write(
+        self, schema: str, key: str, value: bytes, condition: Condition, done: WriteDone
+    ) -> RedisOperation | Opening:
+        """Store the record if `condition` holds, and call `done` once."""
+        name = self.layout.hash_of(schema, key)
+        if condition is ALWAYS:
+            return self._submit(Put(self, schema, key, commands.put(name, key, value), done))
+        command = commands.write(name, key, value, condition)
+        return self._submit(Write(self, schema, key, command, done))
+
+    def submit_erase(
+        self, schema: str, key: str, condition: Condition, done: WriteDone
+    ) -> RedisOperation | Opening:
+        """Delete the record if `condition` holds, and call `done` once."""
+        command = commands.erase(self.layout.hash_of(schema, key), key, condition)
+        return self._submit(Write(self, schema, key, command, done))
+
+    def _submit(self, operation: RedisOperation) -> RedisOperation | Opening:
+        if not self.is_open:
+            return Opening(self, operation)
+        commit = self._commit or self.commit
+        commit.submit(operation)
+        return operation
+
+
+class Opening:
+    """An operation that came before the store's layout was checked: it waits for that."""
+
+    __slots__ = ("_operation", "_task")
+
+    def __init__(self, store: GroupedRedisStore, operation: RedisOperation) -> None:
+        self._operation = operation
+        self._task = asyncio.ensure_future(self._open(store))
+
+    async def _open(self, store: GroupedRedisStore) -> None:
+        try:
+            await store.open()
+        except PannierError as error:
+            self._operation.refused(error)
+        else:
+            if not self._operation.is_abandoned:
+                store.commit.submit(self._operation)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more; what it opens may serve others."""
+        self._operation.abandon()
+
+
+def _refusal(reply: Any, where: str) -> PannierError:
+    if isinstance(reply, ReplyError):
+        return refused(reply, where)
+    return BackendRefused(
+        f"Redis answered for {where} with a {type(reply).__name__}, which no such command has."
+    )
