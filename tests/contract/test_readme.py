@@ -50,10 +50,10 @@ def examples() -> Iterator[Example]:
 
 
 def as_compared(printed: str) -> str:
-    """Output without what is another at every run: the date, and white space at the end."""
-    return re.sub(
-        r"^Date: .*$", "Date:", printed.replace("\r\n", "\n"), flags=re.MULTILINE
-    ).rstrip()
+    """Output without what is another at every run: the time, and white space at the ends."""
+    printed = re.sub(r"^Date: .*$", "Date:", printed.replace("\r\n", "\n"), flags=re.MULTILINE)
+    printed = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "NOW", printed)
+    return "\n".join(line.rstrip() for line in printed.splitlines()).rstrip()
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_every_command_prints_what_the_readme_shows(
         **os.environ,
         "PATH": f"{PANNIER.parent}:{os.environ['PATH']}",
         "PANNIER_URL": default_sidecar.url,
+        "PANNIER_ADMIN_URL": default_sidecar.admin_url,
     }
     run = 0
     for command, expected in examples():
