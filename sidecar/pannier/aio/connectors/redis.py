@@ -70,6 +70,7 @@ class RedisConnector(BackendConnectorBase):
             await self._log_in(wire)
         except BaseException:
             wire.close()
+            await wire.wait_closed()
             raise
         self.wire = wire
 

@@ -71,6 +71,7 @@ class RedisConnector(BackendConnectorBase):
             self._log_in(wire)
         except BaseException:
             wire.close()
+            wire.wait_closed()
             raise
         self.wire = wire
 

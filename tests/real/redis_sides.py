@@ -1,0 +1,95 @@
+"""The Redis store as each kind of user has it, behind one awaitable face for tests.
+
+`asyncio`: the library's async store. `threads`: the sync store, each call in a thread. `grouped`:
+the sidecar's, whose single-record operations go by callback and in groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pannier.aio.stores.grouped_redis import GroupedRedisStore
+from pannier.aio.stores.redis import RedisStoreBackend
+from pannier.operations import ALWAYS
+from pannier.sync.stores.redis import RedisStoreBackend as ThreadedRedisStoreBackend
+
+SIDES = ["asyncio", "threads", "grouped"]
+
+
+class InThreads:
+    """A sync store whose methods are awaited: each runs in a thread."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.store, name)
+        if not callable(found) or name in ("stats", "pools"):
+            return found
+        return partial(asyncio.to_thread, found)
+
+
+class ByCallback:
+    """The sidecar's store: read, write and erase are submitted with a callback."""
+
+    def __init__(self, store: GroupedRedisStore) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def read(self, schema: str, key: str) -> bytes | None:
+        return await self._answer(self.store.submit_read, schema, key)
+
+    async def write(self, schema: str, key: str, value: bytes, condition: Any = ALWAYS) -> Any:
+        return await self._answer(self.store.submit_write, schema, key, value, condition)
+
+    async def erase(self, schema: str, key: str, condition: Any = ALWAYS) -> Any:
+        return await self._answer(self.store.submit_erase, schema, key, condition)
+
+    async def _answer(self, submit: Callable[..., Any], *arguments: Any) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any, error: Exception | None) -> None:
+            assert not future.done() or future.cancelled(), "told twice"
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        operation = submit(*arguments, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            operation.abandon()
+            raise
+
+
+def on_side(side: str, **settings: Any) -> Any:
+    """A store of that side, made from the constructor's keywords."""
+    if side == "threads":
+        return InThreads(ThreadedRedisStoreBackend(**settings))
+    if side == "grouped":
+        return ByCallback(GroupedRedisStore(**settings))
+    return RedisStoreBackend(**settings)
+
+
+@pytest.fixture(params=SIDES)
+async def redis_store(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Any]]:
+    """`redis_store(**settings)` makes a store of the side this test runs on, closed at its end."""
+    async with AsyncExitStack() as opened:
+
+        def make(**settings: Any) -> Any:
+            store = on_side(request.param, **settings)
+            opened.push_async_callback(store.close)
+            return store
+
+        yield make
