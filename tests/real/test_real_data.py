@@ -95,7 +95,7 @@ def running(
 
 
 @pytest.fixture(scope="module")
-def client(running: Sidecar, records: Records) -> Client:
+def client(running: Sidecar, records: Records) -> Iterator[Client]:
     """A client of the sidecar, once all records were written through it in batches."""
     client = Client(running)
     for schema, of_schema in records.items():
@@ -110,7 +110,8 @@ def client(running: Sidecar, records: Records) -> Client:
             )["results"]
             assert [result["key"] for result in results] == batch
             assert {result["status"] for result in results} == {201}
-    return client
+    yield client
+    client.connection.close()
 
 
 def test_every_record_is_counted(client: Client, records: Records) -> None:
@@ -155,6 +156,7 @@ def test_records_are_got_one_by_one_under_their_own_keys(client: Client, records
             lambda one: "é" in one["Maintainer"] and one["Package"].startswith("lib"),
         ),
     ],
+    ids=["equal", "at least", "in and less", "exists", "contains and begins"],
 )
 def test_filters_find_what_python_finds(
     client: Client, records: Records, query: str, holds: Callable[[dict[str, Any]], bool]
