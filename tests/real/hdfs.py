@@ -156,9 +156,11 @@ class HAPair(HDFS):
 
     def activate(self, name: str, *, forced: bool = False) -> None:
         """Make the NameNode `name` the active one (`forced`: its peer is dead)."""
-        force = ["--forceactive", "--forcemanual"] if forced else ["--forcemanual"]
-        node = self.namenodes[name]
-        node.run(HA_ADMIN, "-transitionToActive", *force, name)
+        force = ["--forceactive"] if forced else []
+        self.namenodes[name].run(HA_ADMIN, "-transitionToActive", *force, name)
+
+    def deactivate(self, name: str) -> None:
+        self.namenodes[name].run(HA_ADMIN, "-transitionToStandby", name)
 
     def fail_over(self) -> None:
         """Change places in good order."""

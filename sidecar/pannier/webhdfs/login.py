@@ -58,7 +58,6 @@ def client_for(login: Login, addresses: tuple[str, ...], session: Any) -> Any:
             principal=login.principal,
             session=session,
         )
-    _refuse_cookies(session)
     if isinstance(login, TokenLogin):
         from hdfs import TokenClient
 
@@ -76,13 +75,6 @@ def _process_user() -> str:
         raise BackendUnavailable(
             "This process's user has no name; give the HDFS store a username."
         ) from None
-
-
-def _refuse_cookies(session: Any) -> None:
-    """Keep no `hadoop.auth` cookie: each request says who it is, and the cookie jar costs time."""
-    from http.cookiejar import DefaultCookiePolicy
-
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
 _TOKEN = re.compile(r"(delegation|token)=[^&\s\"']+")

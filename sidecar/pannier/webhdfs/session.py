@@ -6,7 +6,6 @@ opens one to a DataNode for each file it moves (DataNodes close theirs after eve
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pannier.errors import BackendRefused, BackendUnavailable, PoolClosed
-from pannier.webhdfs.login import client_for
+from pannier.webhdfs.login import KerberosLogin, client_for
 from pannier.webhdfs.namenodes import Cluster
 from pannier.webhdfs.names import url_path
 from pannier.webhdfs.replies import AnswerLost, Kind, Refusal, Unreachable, refusal
@@ -65,20 +64,9 @@ class Session:
 
     def open(self) -> None:
         """Log in and prove that a NameNode serves. Raises BackendUnavailable, its cause chained."""
-        import requests
-        from requests.adapters import HTTPAdapter
+        from pannier.webhdfs.transport import PlainSession
 
-        session = requests.Session()
-        # Neither a proxy nor a netrc of the application's environment is meant for HDFS, and
-        # looking for them costs a fifth of a request's CPU; only the CA bundle is honoured.
-        session.trust_env = False
-        session.verify = (
-            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        )
-        for scheme in ("http://", "https://"):
-            # One operation at a time: one kept connection to each host is all that is ever used.
-            session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=1))
-        session.headers["Accept-Encoding"] = "identity"
+        session = PlainSession(cookies=isinstance(self.cluster.login, KerberosLogin))
         try:
             self._client = client_for(self.cluster.login, self.cluster.addresses, session)
             self._session = session
@@ -103,7 +91,8 @@ class Session:
         """Return if a NameNode serves; raise the error that says why none does."""
         deadline = self.deadline()
         try:
-            self.ask("GET", "GETFILESTATUS", "/", deadline)
+            # Without patience: the pool rations its dials, and borrowers wait for this answer.
+            self._ask_each("GET", "/", deadline, True, {"op": "GETFILESTATUS"})
         except Refusal as failure:
             # The root may be hidden from us; the NameNode that says so serves.
             if failure.kind is not Kind.REFUSED:
@@ -217,13 +206,14 @@ class Session:
         again: bool,
     ) -> Reply:
         """Send one request and read its whole answer, each wait bounded."""
+        from pannier.webhdfs import transport
+
         client, session = self._client, self._session
         if client is None:
             raise Unreachable("the connection was closed") from PoolClosed()
         now = time.monotonic()
         if not again and now - self._answered_at > FRESH_SECONDS:
-            for adapter in session.adapters.values():
-                adapter.close()
+            session.drop_connections()
         until = max(min(now + self.cluster.request_timeout, deadline), now + MIN_SECONDS)
         client._timeout = (min(CONNECT_SECONDS, until - now), until - now)
         failed: Exception
@@ -238,21 +228,17 @@ class Session:
             finally:
                 # What was not read to its end is closed here, what was read is kept alive.
                 response.close()
-        except (OSError, ValueError) as error:
-            failed = error
-        except Exception as error:
-            if not is_of_http(error):
-                raise
+        except transport.ERRORS as error:
             failed = error
         else:
             self._answered_at = time.monotonic()
             headers = response.headers
             return Reply(response.status_code, body, headers.get("Location"), headers.get("Date"))
         # Raised here and not above: the library's exceptions hold the URL, and in it the token.
-        if never_sent(failed):
-            text = f"{urlsplit(url).hostname}:{urlsplit(url).port}: {reason(failed)}"
-            raise Unreachable(text) from system_error(failed)
-        raise AnswerLost(reason(failed), timed_out=timed_out(failed))
+        if transport.never_sent(failed):
+            text = f"{urlsplit(url).hostname}:{urlsplit(url).port}: {transport.reason(failed)}"
+            raise Unreachable(text) from transport.system_error(failed)
+        raise AnswerLost(transport.reason(failed), timed_out=transport.timed_out(failed))
 
 
 def pieces(raw: Any, until: float) -> Iterator[bytes]:
@@ -265,71 +251,6 @@ def pieces(raw: Any, until: float) -> Iterator[bytes]:
         yield piece
         if time.monotonic() > until:
             raise TimeoutError("the answer came too slowly")
-
-
-def is_of_http(error: Exception) -> bool:
-    """Whether an exception is one of urllib3 or http.client (requests' own are OSErrors)."""
-    from http.client import HTTPException
-
-    from urllib3.exceptions import HTTPError
-
-    return isinstance(error, HTTPException | HTTPError)
-
-
-def never_sent(error: BaseException) -> bool:
-    """Whether no connection was made at all, so that no server has seen the request."""
-    from ssl import SSLCertVerificationError
-
-    from requests import exceptions as of_requests
-    from urllib3.exceptions import NewConnectionError
-
-    if isinstance(error, of_requests.ConnectTimeout | of_requests.InvalidURL):
-        return True
-    return any(
-        isinstance(cause, NewConnectionError | SSLCertVerificationError) for cause in causes(error)
-    )
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what is under it, by urllib3's `reason`, arguments, cause and context."""
-    seen: set[int] = set()
-    ahead: list[BaseException] = [error]
-    while ahead:
-        found = ahead.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        yield found
-        under = [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
-        ahead.extend(cause for cause in under if isinstance(cause, BaseException))
-
-
-def system_error(error: BaseException) -> BaseException | None:
-    """The operating system's (or TLS's) own error below an exception of the libraries."""
-    from requests import RequestException
-
-    for cause in causes(error):
-        if isinstance(cause, OSError) and not isinstance(cause, RequestException):
-            return type(cause)(*cause.args)
-    return None
-
-
-def timed_out(error: BaseException) -> bool:
-    """Whether it was the time that ended the exchange, and not the other side."""
-    from requests import Timeout
-    from urllib3.exceptions import TimeoutError as UrllibTimeout
-
-    return any(isinstance(cause, Timeout | UrllibTimeout | TimeoutError) for cause in causes(error))
-
-
-def reason(error: BaseException) -> str:
-    """What happened, in words that hold no URL."""
-    if timed_out(error):
-        return "no answer in time"
-    found = system_error(error)
-    if found is not None:
-        return getattr(found, "strerror", None) or type(found).__name__
-    return "the connection was cut"
 
 
 def unavailable(failure: Unreachable) -> BackendUnavailable:

@@ -85,8 +85,8 @@ class Node:
         """Run another main class with this node's configuration to its end; what it printed."""
         done = subprocess.run(
             [*self._command(main_class), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds,
-            check=False, cwd=self.home, env=self._environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=seconds, check=False, cwd=self.home, env=self._environment(),
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"{main_class} {arguments} failed: {done.stdout[-3000:]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from pannier.aio.connectors.base import BackendConnectorBase
 from pannier.aio.worker import Worker
@@ -32,8 +33,11 @@ class HDFSConnector(BackendConnectorBase):
         *,
         cluster: Cluster | None = None,
     ) -> None:
-        super().__init__(host, port, username)
-        self.cluster = cluster or Cluster([f"http://{host}:{port}"], SimpleLogin(username))
+        if cluster is None:
+            cluster = Cluster([f"http://{host}:{port}"], SimpleLogin(username))
+        first = urlsplit(cluster.addresses[0])
+        super().__init__(first.hostname or host, first.port or port, username)
+        self.cluster = cluster
         self._session = Session(self.cluster)
         self._worker: Worker | None = None
         self._running = 0

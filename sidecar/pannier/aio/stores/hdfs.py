@@ -91,6 +91,7 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
             max_lifetime=max_lifetime,
             max_waiting=max_waiting,
             leak_threshold=leak_threshold,
+            name=f"HDFS pool of {', '.join(self._cluster.addresses)}",
         )
 
     @property
@@ -114,6 +115,10 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
     def _parallel(self) -> int:
         """How many connections one call uses at once."""
         return min(MAX_PARALLEL, self.stats()["max"])
+
+    def pools(self) -> Sequence[Any]:
+        """The pool, for the metrics."""
+        return [self._manager.pool]
 
     # One record -----------------------------------------------------------------------------------
 
