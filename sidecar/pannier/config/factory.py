@@ -26,6 +26,20 @@ def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
     return _hdfs(store, backend)
 
 
+def examine(store: ResolvedStore) -> None:
+    """Raise ValueError for what `build` would refuse, without making a store."""
+    backend = store.document.backend()
+    if isinstance(backend, Redis) and backend.tls is not None:
+        _tls(store, backend.tls).context()
+    if isinstance(backend, Hdfs):
+        from pannier.webhdfs.namenodes import check_address
+        from pannier.webhdfs.names import check_base_path
+
+        check_base_path(backend.base_path)
+        for namenode in backend.namenodes:
+            check_address(namenode)
+
+
 async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> None:
     """Give a live store the document's pool, timeouts and size, without a new connection."""
     wanted = document.backend()

@@ -43,7 +43,7 @@ class FileSource:
         """Read everything anew. Raises ConfigurationRefused where not even a name can be told."""
         before = stamp_of(self.path)
         self.state_read = (before,)
-        reading = read_text(self._bytes())
+        reading = read_text(read_file(self.path))
         self._refs = all_refs(reading.documents)
         self.state_read = (before, *self.state()[1:])
         stores = resolve(reading, self.secrets_dir)
@@ -66,17 +66,6 @@ class FileSource:
             error=self._error(reading),
         )
 
-    def _bytes(self) -> bytes:
-        try:
-            with open(self.path, "rb") as file:
-                return file.read(MAX_BYTES + 1)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ConfigurationRefused(
-                str(self.path),
-                [Problem(line=None, field="", message=f"the file cannot be read: {reason}")],
-            ) from None
-
     def _error(self, reading: Reading) -> str | None:
         return "\n".join(listing(self.path.name, reading.problems)) or None
 
@@ -97,3 +86,14 @@ class FileSource:
         for name, document in sorted(self._running.items()):
             digest.update(name.encode() + b"\x00" + document)
         return digest.hexdigest()[:16]
+
+
+def read_file(path: Path) -> bytes:
+    """What the file holds, up to a little more than it may. Raises ConfigurationRefused."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        problem = Problem(line=None, field="", message=f"the file cannot be read: {reason}")
+        raise ConfigurationRefused(str(path), [problem]) from None

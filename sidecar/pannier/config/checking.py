@@ -1,0 +1,48 @@
+"""A file of StoreBackends checked as far as it can be without running anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pannier.config.factory import examine
+from pannier.config.file_source import read_file
+from pannier.config.placed import line_of
+from pannier.config.problems import ConfigurationRefused, Problem
+from pannier.config.reading import read_text
+from pannier.config.resolving import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found."""
+
+    stores: list[tuple[str, str]]
+    """Name and type of each good store."""
+    problems: list[Problem]
+
+
+def check_file(path: Path, secrets_dir: Path | None) -> Checked:
+    """Check every document; with `secrets_dir` the secrets, and what they hold, too."""
+    try:
+        reading = read_text(read_file(path))
+    except ConfigurationRefused as refused:
+        return Checked([], refused.problems)
+    if secrets_dir is not None:
+        for name, store in resolve(reading, secrets_dir).items():
+            try:
+                examine(store)
+            except ValueError as error:
+                field = f"spec.{store.document.spec.type}"
+                line = line_of(reading.roots[name], field)
+                reading.problems.append(
+                    Problem(line=line, field=field, message=str(error), store=name)
+                )
+                reading.refused.add(name)
+    stores = [
+        (name, document.spec.type)
+        for name, document in reading.documents.items()
+        if name not in reading.refused
+    ]
+    reading.problems.sort(key=lambda problem: problem.line or 0)
+    return Checked(stores, reading.problems)
