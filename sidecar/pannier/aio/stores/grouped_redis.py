@@ -10,16 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hiredis import ReplyError
-
 from pannier import redis_commands as commands
 from pannier.aio.group_commit import GroupCommit, Member
 from pannier.aio.stores.redis import RedisStoreBackend
 from pannier.counting import SizeCounts
-from pannier.errors import BackendRefused, PannierError
+from pannier.errors import PannierError
 from pannier.operations import ALWAYS, Condition, Outcome
 from pannier.redis_commands import WriteCommand
-from pannier.redis_replies import ConnectionLost, refused, says_noscript, unanswered
+from pannier.redis_replies import ConnectionLost, failure, says_noscript
 
 ReadDone = Callable[[bytes | None, PannierError | None], None]
 WriteDone = Callable[[Outcome | None, PannierError | None], None]
@@ -80,7 +78,7 @@ class Read(RedisOperation):
         if reply is None or type(reply) is bytes:
             done(reply, None)
         else:
-            done(None, _refusal(reply, self._where))
+            done(None, failure(reply, self._where, write=False))
 
     def lost(self, loss: ConnectionLost) -> None:
         if self._done is None:
@@ -88,7 +86,7 @@ class Read(RedisOperation):
         if self._again and not loss.timed_out:
             self._send_again()
         else:
-            self._done(None, unanswered(loss, self._where, write=False))
+            self._done(None, failure(loss, self._where, write=False))
 
 
 class Put(RedisOperation):
@@ -105,7 +103,7 @@ class Put(RedisOperation):
         elif reply == 1:
             done(Outcome.CREATED, None)
         else:
-            done(None, _refusal(reply, self._where))
+            done(None, failure(reply, self._where, write=True))
 
     def lost(self, loss: ConnectionLost) -> None:
         if self._done is None:
@@ -113,7 +111,7 @@ class Put(RedisOperation):
         if self._again and not loss.sent:
             self._send_again()
         else:
-            self._done(None, unanswered(loss, self._where, write=True))
+            self._done(None, failure(loss, self._where, write=True))
 
 
 class Write(Put):
@@ -143,7 +141,7 @@ class Write(Put):
             self.packed = self._command.with_text()
             self._send_again()
         else:
-            done(None, _refusal(reply, self._where))
+            done(None, failure(reply, self._where, write=True))
 
 
 class GroupedRedisStore(RedisStoreBackend):
@@ -221,11 +219,3 @@ class Opening:
     def abandon(self) -> None:
         """Nobody waits for it any more; what it opens may serve others."""
         self._operation.abandon()
-
-
-def _refusal(reply: Any, where: str) -> PannierError:
-    if isinstance(reply, ReplyError):
-        return refused(reply, where)
-    return BackendRefused(
-        f"Redis answered for {where} with a {type(reply).__name__}, which no such command has."
-    )
