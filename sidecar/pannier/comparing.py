@@ -34,6 +34,20 @@ class Operand:
     restore: Callable[[Any], Any] = field(default=lambda value: value)
     """Makes the declared type of a stored value; raises InvalidRecord if it is none."""
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether it (or an item of it, for `in`) compares as a declared type."""
+        if isinstance(self.value, list):
+            return any(isinstance(one, Operand) and one.is_typed for one in self.value)
+        return self.typed is not None
+
+    @property
+    def as_json(self) -> Any:
+        """The JSON value; for `in` the list of them."""
+        if isinstance(self.value, list):
+            return [one.value if isinstance(one, Operand) else one for one in self.value]
+        return self.value
+
 
 _NOT_OF_TYPE = object()
 """Stands for an operand that is not of the field's type: it equals nothing, and has no order."""
