@@ -70,6 +70,11 @@ class HDFS:
         self._numbers = itertools.count()
 
     @property
+    def user(self) -> str:
+        """Whom the stores of the tests log in as."""
+        return USER
+
+    @property
     def namenode(self) -> Node:
         """The only NameNode, or the first of the pair."""
         return next(iter(self.namenodes.values()))
