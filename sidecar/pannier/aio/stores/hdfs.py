@@ -11,6 +11,7 @@ from pannier.aio.managers import ConnectorManagerFactory
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.aio.worker import each, see_through
 from pannier.errors import PannierError, Unsupported
+from pannier.keys import check_schema
 from pannier.operations import (
     ALWAYS,
     Condition,
@@ -206,12 +207,12 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
 
         return value_of
 
-    async def count(self, schema_name: str) -> int:
+    async def size(self, schema: str) -> int:
         """The number of records, by listing: foreign files under the path do not count."""
         total, place = 0, None
         while True:
             found, place = await self._lent(
-                listing.tally, self.base_path, schema_name, place, self.request_timeout / 2
+                listing.tally, self.base_path, schema, place, self.request_timeout / 2
             )
             total += found
             if place is None:

@@ -203,12 +203,12 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
 
         return value_of
 
-    def count(self, schema_name: str) -> int:
+    def size(self, schema: str) -> int:
         """The number of records, by listing: foreign files under the path do not count."""
         total, place = 0, None
         while True:
             found, place = self._lent(
-                listing.tally, self.base_path, schema_name, place, self.request_timeout / 2
+                listing.tally, self.base_path, schema, place, self.request_timeout / 2
             )
             total += found
             if place is None:
