@@ -19,8 +19,7 @@ def operator_command(arguments: tuple[str, ...]) -> int:
     if importlib.util.find_spec("pannier_operator") is None:
         raise Ending(
             REFUSED,
-            "the operator is not installed here: its package, pannier_operator, is missing. It is "
-            "in the operator image; pip install 'pannier[operator]' brings what it needs.",
+            "the operator is not installed here: its package, pannier_operator, is missing.",
         )
     main = importlib.import_module("pannier_operator.main").main
     code: int = main(arguments)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pannier.config.configuration import ResolvedStore
+from pannier.config.documents import secret_refs
 from pannier.config.factory import examine
 from pannier.config.file_source import read_file
 from pannier.config.placed import line_of
 from pannier.config.problems import ConfigurationRefused, Problem
-from pannier.config.reading import read_text
+from pannier.config.reading import Reading, read_text
 from pannier.config.resolving import resolve
 
 
@@ -28,17 +30,15 @@ def check_file(path: Path, secrets_dir: Path | None) -> Checked:
         reading = read_text(read_file(path))
     except ConfigurationRefused as refused:
         return Checked([], refused.problems)
-    if secrets_dir is not None:
-        for name, store in resolve(reading, secrets_dir).items():
-            try:
-                examine(store)
-            except ValueError as error:
-                field = f"spec.{store.document.spec.type}"
-                line = line_of(reading.roots[name], field)
-                reading.problems.append(
-                    Problem(line=line, field=field, message=str(error), store=name)
-                )
-                reading.refused.add(name)
+    for name, store in _resolvable(reading, secrets_dir).items():
+        try:
+            examine(store)
+        except ValueError as error:
+            field = f"spec.{store.document.spec.type}"
+            line = line_of(reading.roots[name], field)
+            problem = Problem(line=line, field=field, message=str(error), store=name)
+            reading.problems.append(problem)
+            reading.refused.add(name)
     stores = [
         (name, document.spec.type)
         for name, document in reading.documents.items()
@@ -46,3 +46,14 @@ def check_file(path: Path, secrets_dir: Path | None) -> Checked:
     ]
     reading.problems.sort(key=lambda problem: problem.line or 0)
     return Checked(stores, reading.problems)
+
+
+def _resolvable(reading: Reading, secrets_dir: Path | None) -> dict[str, ResolvedStore]:
+    """The stores whose credentials are at hand; without a directory, those that need none."""
+    if secrets_dir is not None:
+        return resolve(reading, secrets_dir)
+    return {
+        name: ResolvedStore(document)
+        for name, document in reading.documents.items()
+        if not secret_refs(document)
+    }

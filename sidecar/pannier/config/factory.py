@@ -10,7 +10,7 @@ from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
 from pannier.config.configuration import ResolvedStore
 from pannier.config.documents import Hdfs, Memory, Redis, StoreBackend, Tls
-from pannier.config.formats import parse_node
+from pannier.counting import SizeCounts
 
 
 def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
@@ -29,8 +29,10 @@ def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
 def examine(store: ResolvedStore) -> None:
     """Raise ValueError for what `build` would refuse, without making a store."""
     backend = store.document.backend()
-    if isinstance(backend, Redis) and backend.tls is not None:
-        _tls(store, backend.tls).context()
+    if isinstance(backend, Redis):
+        refuse_unserved(backend)
+        if backend.tls is not None:
+            _tls(store, backend.tls).context()
     if isinstance(backend, Hdfs):
         from pannier.webhdfs.namenodes import check_address
         from pannier.webhdfs.names import check_base_path
@@ -38,6 +40,15 @@ def examine(store: ResolvedStore) -> None:
         check_base_path(backend.base_path)
         for namenode in backend.namenodes:
             check_address(namenode)
+
+
+def refuse_unserved(redis: Redis) -> None:
+    """Raise ValueError for a valid document that this build cannot serve."""
+    for way in ("sentinel", "cluster"):
+        if getattr(redis, way) is not None:
+            raise ValueError(
+                f"this build does not reach Redis by {way}: give host and port, or unixSocket"
+            )
 
 
 async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> None:
@@ -50,6 +61,13 @@ async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> N
     live: Any = backend
     live.request_timeout = document.spec.request_timeout
     await live.reconfigure(**pool_settings(document))
+
+
+def count_groups(backend: KeyValueStoreBackendBase, sizes: SizeCounts) -> None:
+    """Have a store that sends operations in groups count how large they are."""
+    if hasattr(backend, "sizes"):
+        live: Any = backend
+        live.sizes = sizes
 
 
 def pool_settings(document: StoreBackend) -> dict[str, Any]:
@@ -66,20 +84,14 @@ def pool_settings(document: StoreBackend) -> dict[str, Any]:
 
 
 def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
+    refuse_unserved(redis)
     from pannier.aio.stores.grouped_redis import GroupedRedisStore
 
-    where: dict[str, Any]
-    if redis.sentinel is not None:
-        where = {
-            "sentinel_master": redis.sentinel.master,
-            "sentinel_nodes": _nodes(redis.sentinel.nodes, 26379),
-        }
-    elif redis.cluster is not None:
-        where = {"cluster_nodes": _nodes(redis.cluster.nodes, 6379)}
-    elif redis.unix_socket is not None:
-        where = {"unix_socket": redis.unix_socket}
-    else:
-        where = {"host": redis.host, "port": redis.port}
+    where: dict[str, Any] = (
+        {"unix_socket": redis.unix_socket}
+        if redis.unix_socket is not None
+        else {"host": redis.host, "port": redis.port}
+    )
     return GroupedRedisStore(
         **where,
         db=redis.db,
@@ -120,9 +132,3 @@ def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
         request_timeout=store.document.spec.request_timeout,
         **pool_settings(store.document),
     )
-
-
-def _nodes(nodes: tuple[str, ...], port: int) -> list[tuple[str, int]]:
-    """Host and port of each node, `port` where it is left out."""
-    parsed = [parse_node(node) for node in nodes]
-    return [(host, own or port) for host, own in parsed]

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.config.changes import Step, change
 from pannier.config.configuration import ResolvedStore
-from pannier.config.factory import adjust, build
+from pannier.config.factory import adjust, build, count_groups
 from pannier.config.served import Generation, ServedStore, StoreState
 from pannier.errors import BackendUnavailable, OperationTimeout, PannierError, PoolFull, PoolTimeout
 
@@ -92,6 +92,7 @@ class Keeper:
     def want(self, wanted: ResolvedStore) -> None:
         """Make this the configuration to run. A first one is installed before this returns."""
         if wanted == self._wanted and self.end is not None and self.end.state != "rejected":
+            # Nothing new: it runs, or is being tried.
             self._finish(self.end, count=True)
             return
         self._wanted = wanted
@@ -284,6 +285,7 @@ class Keeper:
 
     def _swap(self, backend: KeyValueStoreBackendBase) -> None:
         """Serve `backend` from now on; the one before it finishes its requests and is closed."""
+        count_groups(backend, self.served.counts.batch_sizes)
         before, self.served.generation = self.served.generation, Generation(backend)
         if before is not None:
             task = asyncio.create_task(_close_emptied(before))
@@ -302,14 +304,20 @@ class Keeper:
         self._tries = 0
         self._was_ready = True
         self._say("ready")
-        if self.running is self._wanted and (self.end is None or self.end.state != "applied"):
+        if self._is_undecided():
             self._finish(End("applied"))
 
     def _unhealthy(self, state: Literal["unavailable", "rejected"], error: PannierError) -> None:
         self._say(state, str(error))
-        if self.running is self._wanted and (self.end is None or self.end.state != "applied"):
+        if self._is_undecided():
             decided: EndState = "pending" if state == "unavailable" else "rejected"
             self._finish(End(decided, error.code, str(error)))
+
+    def _is_undecided(self) -> bool:
+        """Whether it is the health of what runs that decides what became of what is wanted."""
+        if self.running is not self._wanted or self._refusal is not None:
+            return False
+        return self.end is None or self.end.state != "applied"
 
     def _refused(
         self, reason: str, state: Literal["pending", "rejected"], code: str = "invalid-config"
