@@ -150,8 +150,6 @@ class Connection(RequestHandler):
         if upgraded:
             self._parser.set_upgraded(False)  # every upgrade is declined: the request is answered
         for message, payload in messages:
-            self._request_count += 1
-            self._incoming = payload
             headers = message.headers
             if message.chunked:
                 if headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -163,6 +161,8 @@ class Connection(RequestHandler):
             if isinstance(piece, Head):
                 length = headers.get("Content-Length", "0")
                 self._framing.expect(None if message.chunked else int(length))
+            self._request_count += 1
+            self._incoming = payload
             self._messages.append((message, payload))
         if messages:
             self._wake()

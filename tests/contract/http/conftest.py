@@ -49,4 +49,4 @@ def own(lane: tuple[str, ...], tmp_path: Path) -> Iterator[object]:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        yield lambda *flags: stack.enter_context(sidecar(tmp_path, *lane, *flags))
+        yield lambda *flags, **more: stack.enter_context(sidecar(tmp_path, *lane, *flags, **more))

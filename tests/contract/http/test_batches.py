@@ -83,7 +83,8 @@ def test_each_write_has_the_status_of_its_own_request(ask: Client, cart: str) ->
         op("put", "old", 8, ifMatch=OTHER), op("put", "gone", 8, ifMatch="*"),
         op("update", "old", 9, ifMatch=OTHER), op("update", "gone", 9, ifMatch=OTHER),
         op("delete", "old", ifMatch=OTHER), op("delete", "gone", ifMatch=OTHER),
-        op("put", "old", 8, ifMatch=tag.strip('"')), op("delete", "old", ifMatch=f'"a", {etag(b"8")}'),
+        op("put", "old", 8, ifMatch=tag.strip('"')),
+        op("delete", "old", ifMatch=f'"a", {etag(b"8")}'),
     )  # fmt: skip
     assert reply.status == 200
     missing, mismatch = "record-not-found", "etag-mismatch"
@@ -175,8 +176,14 @@ def test_a_malformed_operation_refuses_the_whole(
 
 @pytest.mark.parametrize(
     "body",
-    [b"{}", b"[]", b'{"operations":{}}', b'{"operations":[],"atomic":1}', b'{"operations":[],"x":1}'],
-)  # fmt: skip
+    [
+        b"{}",
+        b"[]",
+        b'{"operations":{}}',
+        b'{"operations":[],"atomic":1}',
+        b'{"operations":[],"x":1}',
+    ],
+)
 def test_a_malformed_batch_is_refused(ask: Client, cart: str, body: bytes) -> None:
     assert ask("POST", f"{cart}:batchWrite", body).code == "invalid-request"
 
