@@ -47,6 +47,11 @@ class KeyValueStoreBackendBase(ABC):
         check_schema(schema_name)
         return await self.contains(schema_name, key_text(record_key))
 
+    async def count(self, schema_name: str) -> int:
+        """The number of records in the schema; 0 where it is unknown."""
+        check_schema(schema_name)
+        return await self.size(schema_name)
+
     async def insert_record(self, schema_name: str, record_key: str | int, record: Any) -> None:
         """Store a new record. Raises ObjectExistError, and changes nothing, if the key is there."""
         check_schema(schema_name)
@@ -158,7 +163,7 @@ class KeyValueStoreBackendBase(ABC):
         """
 
     @abstractmethod
-    async def count(self, schema_name: str) -> int:
+    async def size(self, schema: str) -> int:
         """The number of records in the schema; 0 where it is unknown."""
 
     @abstractmethod

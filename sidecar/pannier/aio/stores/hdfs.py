@@ -11,7 +11,6 @@ from pannier.aio.managers import ConnectorManagerFactory
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.aio.worker import each, see_through
 from pannier.errors import PannierError, Unsupported
-from pannier.keys import check_schema
 from pannier.operations import (
     ALWAYS,
     Condition,

@@ -192,9 +192,9 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
             more = str(held.births[stop - 1]) if stop < len(held.order) else None
             return ScanPage(keys, values, more, lambda item: str(births[item]))
 
-    async def count(self, schema_name: str) -> int:
+    async def size(self, schema: str) -> int:
         self._check_open()
-        held = self._schemas.get(schema_name)
+        held = self._schemas.get(schema)
         return len(held.records) if held is not None else 0
 
     async def schemas(self, cursor: str | None, limit: int) -> SchemaPage:

@@ -261,9 +261,9 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
             raise failure(reply, f"{schema} (a batch of {len(writes)})", write=True)
         return [command.outcomes[code] for code in reply]
 
-    async def count(self, schema_name: str) -> int:
+    async def size(self, schema: str) -> int:
         await self.open()
-        return sum(await self._counts(self.layout.hashes_of(schema_name)))
+        return sum(await self._counts(self.layout.hashes_of(schema)))
 
     async def _counts(self, names: Sequence[str]) -> list[int]:
         packed = b"".join([commands.count(name) for name in names])

@@ -48,6 +48,11 @@ class KeyValueStoreBackendBase(ABC):
         check_schema(schema_name)
         return self.contains(schema_name, key_text(record_key))
 
+    def count(self, schema_name: str) -> int:
+        """The number of records in the schema; 0 where it is unknown."""
+        check_schema(schema_name)
+        return self.size(schema_name)
+
     def insert_record(self, schema_name: str, record_key: str | int, record: Any) -> None:
         """Store a new record. Raises ObjectExistError, and changes nothing, if the key is there."""
         check_schema(schema_name)
@@ -157,7 +162,7 @@ class KeyValueStoreBackendBase(ABC):
         """
 
     @abstractmethod
-    def count(self, schema_name: str) -> int:
+    def size(self, schema: str) -> int:
         """The number of records in the schema; 0 where it is unknown."""
 
     @abstractmethod

@@ -258,9 +258,9 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
             raise failure(reply, f"{schema} (a batch of {len(writes)})", write=True)
         return [command.outcomes[code] for code in reply]
 
-    def count(self, schema_name: str) -> int:
+    def size(self, schema: str) -> int:
         self.open()
-        return sum(self._counts(self.layout.hashes_of(schema_name)))
+        return sum(self._counts(self.layout.hashes_of(schema)))
 
     def _counts(self, names: Sequence[str]) -> list[int]:
         packed = b"".join([commands.count(name) for name in names])

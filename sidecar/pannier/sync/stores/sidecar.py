@@ -263,9 +263,8 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
         keys, values = [key for key, _ in found], [value for _, value in found]
         return ScanPage(keys, values, requests.member(page, "next"), no_cursor)
 
-    def count(self, schema_name: str) -> int:
-        check_schema(schema_name)
-        body = self._document(f"/v1/{self.store}/{schema_name}:count", schema_name)
+    def size(self, schema: str) -> int:
+        body = self._document(f"/v1/{self.store}/{schema}:count", schema)
         return int(requests.member(body, "count"))
 
     def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
