@@ -36,13 +36,15 @@ def read_secret(directory: Path | None, ref: SecretRef) -> str:
         raise SecretUnusable(f"the secret {ref} is missing: there is no file {path}") from None
     except OSError as error:
         raise SecretUnusable(f"the secret {ref} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SecretUnusable(f"the secret {ref} is not a file")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise SecretUnusable(f"the secret {ref} cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise SecretUnusable(f"the secret {ref} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     return _text(content, ref)
 
 
