@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pannier.config.resolving import resolve
 class Checked:
     """What a check found."""
 
-    stores: list[tuple[str, str]]
+    stores: Sequence[tuple[str, str]]
     """Name and type of each good store."""
     problems: list[Problem]
 

@@ -39,7 +39,12 @@ class Generation:
     def leave(self) -> None:
         """Count one operation out."""
         self.active -= 1
-        if self.active == 0 and self._empty is not None and not self._empty.done():
+        if self.active == 0:
+            self.rest()
+
+    def rest(self) -> None:
+        """The last operation has left: tell who waits for it."""
+        if self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
     async def emptied(self) -> None:
