@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench.rows import Row, missed, table
 
-PARTS = {"sidecar": "tests.bench.sidecar"}
+PARTS = {"sidecar": "tests.bench.sidecar", "hdfs": "tests.bench.hdfs"}
 """What can be measured: a module with `run(options) -> list[Row]`."""
 
 

@@ -11,12 +11,15 @@ import os
 from collections.abc import Iterator
 from http.client import HTTPException
 from ssl import SSLCertVerificationError
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlencode
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
@@ -67,6 +70,28 @@ class PlainSession(requests.Session):
         if not cookies:
             self.cookies = NoCookies()
         self.headers["Accept-Encoding"] = "identity"
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """The request as it stands: no cookies, hooks, netrc or files to look for."""
+        if not isinstance(self.cookies, NoCookies):
+            return super().prepare_request(request)
+        prepared = requests.PreparedRequest()
+        prepared.method = request.method
+        # DataNodes are named with all parameters in the URL; NameNodes get the login's beside ours.
+        parameters: Any = request.params and {**cast(Any, self.params), **request.params}
+        query = urlencode(parameters) if parameters else ""
+        prepared.url = f"{request.url}?{query}" if query else request.url
+        prepared.headers = CaseInsensitiveDict({**self.headers, **request.headers})
+        prepared.body = request.data or None
+        if prepared.body is not None or request.method == "PUT":
+            prepared.headers["Content-Length"] = str(len(prepared.body or b""))
+        prepared.hooks = default_hooks()
+        setattr(prepared, "_cookies", self.cookies)  # noqa: B010
+        return prepared
+
+    def merge_environment_settings(self, *arguments: Any, **keywords: Any) -> Any:
+        """Only what the session says; nothing is looked up."""
+        return {"proxies": {}, "stream": True, "verify": self.verify, "cert": self.cert}
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
