@@ -20,7 +20,12 @@ from pannier.server import plain_requests, record_calls
 from pannier.server.answers import CLOSE, Answer, encode
 from pannier.server.connection import Connection
 from pannier.server.exchange import SMALL
-from pannier.server.plain_requests import match_encoded_line, match_line
+from pannier.server.plain_requests import (
+    known_beginnings,
+    known_blocks,
+    match_encoded_line,
+    match_line,
+)
 from pannier.server.record_calls import RecordRequest
 from pannier.server.serving import Serving
 
@@ -133,8 +138,10 @@ class FastLane(asyncio.Protocol):
         block_end = data.find(b"\r\n\r\n", line_end)
         if block_end < 0:
             return 0
-        block = plain_requests.block(data[line_end:block_end])
-        beginning = plain_requests.beginning(raw_beginning)
+        # A kept client's header block and line's beginning are the same each time: two look-ups.
+        raw_block = data[line_end:block_end]
+        block = known_blocks.get(raw_block) or plain_requests.block(raw_block)
+        beginning = known_beginnings.get(raw_beginning) or plain_requests.beginning(raw_beginning)
         if block is None or beginning is None:
             return 0
         serving = self._serving

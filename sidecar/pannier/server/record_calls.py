@@ -166,7 +166,10 @@ class RecordRequest:
         self._done = self._operation = None
         self.seconds = seconds = perf_counter() - self._began
         self._counts.count(outcome, seconds)
-        self._generation.leave()
+        generation = self._generation  # its `leave`, without the call
+        generation.active -= 1
+        if generation.active == 0:
+            generation.rest()
         done(answer)
 
 
