@@ -73,12 +73,16 @@ def sidecar_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
     return lambda **keywords: names.SidecarStoreBackend(port=running.port, store="real", **keywords)
 
 
-def hdfs(request: pytest.FixtureRequest, names: Any) -> Opener:
-    cluster = request.getfixturevalue("hdfs")
+def hdfs(request: pytest.FixtureRequest, names: Any, cluster_name: str = "hdfs") -> Opener:
+    cluster = request.getfixturevalue(cluster_name)
     base_path = cluster.new_base_path()
     return lambda **keywords: names.HDFSStoreBackend(
         base_path=base_path, namenodes=cluster.addresses, username=cluster.user, **keywords
     )
+
+
+def hdfs_ha(request: pytest.FixtureRequest, names: Any) -> Opener:
+    return hdfs(request, names, "hdfs_pair")
 
 
 KINDS: dict[str, Callable[[pytest.FixtureRequest, Any], Opener]] = {
@@ -88,6 +92,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Any], Opener]] = {
     "sidecar-memory": sidecar_memory,
     "sidecar-redis": sidecar_redis,
     "hdfs": hdfs,
+    "hdfs-ha": hdfs_ha,
 }
 ASYNC_ONLY = {"grouped-redis": grouped_redis}
 
