@@ -51,10 +51,15 @@ def main() -> int:
 
 
 def tracked_files() -> list[Path]:
-    """The files of the project that hold text, relative to its root."""
+    """The files of the project, relative to its root."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "-z"]
-    names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    paths = [Path(name) for name in names.split("\0") if name]
+    try:
+        names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+        paths = [path for path in paths if path.parts[0] == ".ci" or path.parts[0][0] != "."]
+    else:
+        paths = [Path(name) for name in names.split("\0") if name]
     return [path for path in paths if (ROOT / path).is_file()]
 
 

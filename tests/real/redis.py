@@ -156,4 +156,5 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
 
     yield start
     for server in started:
-        server.kill()
+        if server.process is not None:
+            server.kill()
