@@ -101,6 +101,7 @@ def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
         key_prefix=redis.key_prefix,
         hash_buckets=redis.hash_buckets,
         request_timeout=store.document.spec.request_timeout,
+        name=f"of store {store.document.name}",
         **pool_settings(store.document),
     )
 
@@ -130,5 +131,6 @@ def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
         kerberos=login,
         delegation_token=store.credential(hdfs.delegation_token_secret_ref),
         request_timeout=store.document.spec.request_timeout,
+        name=f"of store {store.document.name}",
         **pool_settings(store.document),
     )

@@ -72,6 +72,7 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
         max_lifetime: float | None = None,
         max_waiting: int | None = None,
         leak_threshold: float | None = None,
+        name: str | None = None,
     ) -> None:
         self.base_path = check_base_path(base_path)
         self._cluster = Cluster(
@@ -91,7 +92,7 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
             max_lifetime=max_lifetime,
             max_waiting=max_waiting,
             leak_threshold=leak_threshold,
-            name=f"HDFS pool of {', '.join(self._cluster.addresses)}",
+            name=name or f"HDFS pool of {', '.join(self._cluster.addresses)}",
         )
 
     @property

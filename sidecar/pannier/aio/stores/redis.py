@@ -81,6 +81,7 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         max_lifetime: float | None = None,
         max_waiting: int | None = None,
         leak_threshold: float | None = None,
+        name: str | None = None,
     ) -> None:
         if tls is not None and unix_socket is not None:
             raise ValueError("A unix socket has no TLS: give one of tls and unix_socket.")
@@ -110,6 +111,7 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
             max_lifetime=max_lifetime,
             max_waiting=max_waiting,
             leak_threshold=leak_threshold,
+            name=name,
         )
 
     # Opening and transport --------------------------------------------------------------------
