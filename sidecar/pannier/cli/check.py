@@ -33,6 +33,7 @@ def check_command(file: Path, secrets_dir: Path | None, as_json: bool) -> int:
                 "file": str(file),
                 "ok": not checked.problems,
                 "stores": [{"name": name, "type": kind} for name, kind in checked.stores],
+                "secretsUnchecked": checked.unchecked,
                 "problems": [as_document(problem) for problem in checked.problems],
             }
         )
@@ -50,6 +51,11 @@ def report(file: Path, checked: Checked) -> str:
     else:
         stores = ", ".join(f"{name} ({kind})" for name, kind in checked.stores)
         lines.append(f"{file}: nothing is wrong; it serves {stores}")
+    if checked.unchecked:
+        count = checked.unchecked
+        lines.append(
+            f"{count} secret{'s were' if count > 1 else ' was'} not looked for: give --secrets-dir"
+        )
     return "\n".join(lines) + "\n"
 
 

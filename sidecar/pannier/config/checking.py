@@ -13,7 +13,7 @@ from pannier.config.file_source import read_file
 from pannier.config.placed import line_of
 from pannier.config.problems import ConfigurationRefused, Problem
 from pannier.config.reading import Reading, read_text
-from pannier.config.resolving import resolve
+from pannier.config.resolving import all_refs, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Checked:
     stores: Sequence[tuple[str, str]]
     """Name and type of each good store."""
     problems: list[Problem]
+    unchecked: int = 0
+    """Secret references that were not looked at, for want of a directory."""
 
 
 def check_file(path: Path, secrets_dir: Path | None) -> Checked:
@@ -46,7 +48,8 @@ def check_file(path: Path, secrets_dir: Path | None) -> Checked:
         if name not in reading.refused
     ]
     reading.problems.sort(key=lambda problem: problem.line or 0)
-    return Checked(stores, reading.problems)
+    unchecked = len(all_refs(reading.documents)) if secrets_dir is None else 0
+    return Checked(stores, reading.problems, unchecked)
 
 
 def _resolvable(reading: Reading, secrets_dir: Path | None) -> dict[str, ResolvedStore]:

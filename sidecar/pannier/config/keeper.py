@@ -333,8 +333,11 @@ class Keeper:
     def _say(self, state: StoreState, trouble: str | None = None) -> None:
         """Set the store's state, and as its error what troubles it or what was refused."""
         served = self.served
-        if state != served.state:
+        said_already = state == "rejected" and trouble is None
+        if state != served.state and not said_already:
             level = logging.INFO if state in ("ready", "connecting") else logging.WARNING
+            if served.type == "memory" and level == logging.INFO:
+                level = logging.DEBUG  # It cannot but be ready.
             # Formatted here: the log keeps repeated messages back by their unformatted text.
             log.log(level, f"store {served.name}: {state}{f': {trouble}' if trouble else ''}")
         served.state = state
