@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from pannier import json_text
-from pannier.errors import InvalidKey
-from pannier.keys import key_text
+from pannier.errors import InvalidKey, PannierError
+from pannier.keys import MAX_KEY_BYTES, key_text
 from pannier.server.refusals import InvalidRequest
 
 
@@ -43,16 +44,23 @@ def items(text: bytes | None, most: int, name: str) -> list[bytes]:
 
 
 def key_of(text: bytes) -> str:
-    """A record key given in JSON: a string, or an integer (42 and "42" are one key).
+    """A record key given in JSON: a string, or a whole number (42, 42.0 and "42" are one key).
 
     Raises InvalidKey.
     """
-    value: Any = json_text.parse(text) if len(text) < 8192 else text.decode()
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise InvalidKey("A key is a string or an integer.")
-    if isinstance(value, int) and abs(value) >= 10**512:
-        raise InvalidKey("A key has 1 to 512 bytes of UTF-8.")
-    return key_text(value)
+    if text[:1] == b'"':
+        return key_text(json_text.parse(text))
+    return key_text(whole_number(text, InvalidKey("A key is a string or a whole number.")))
+
+
+def whole_number(text: bytes, refusal: PannierError) -> int:
+    """The whole number that JSON text is; raises `refusal` for anything else."""
+    value: Any = json_text.parse(text) if len(text) <= MAX_KEY_BYTES else None
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise refusal
+    if isinstance(value, Decimal) and (value.adjusted() > MAX_KEY_BYTES or value % 1 != 0):
+        raise refusal
+    return int(value)
 
 
 def text_of(found: Mapping[str, bytes], name: str) -> str | None:

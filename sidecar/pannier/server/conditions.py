@@ -17,6 +17,10 @@ _ITEM = re.compile(r'[ \t,]*(?:(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"[ \t]*(?:
 _BARE = re.compile(r"[\x21\x23-\x2b\x2d-\x7e]+")
 
 
+NEVER = Condition("etag", ())
+"""`If-Match` and `If-None-Match: *` together: a record cannot both be there and not."""
+
+
 class Tags:
     """What one `If-Match` or `If-None-Match` names."""
 
@@ -82,7 +86,7 @@ def parse_tags(header: str, value: str) -> Tags:
 
 
 def for_put(conditions: Preconditions | None) -> Condition:
-    """The condition of a PUT. Raises Unsupported for those no store can test in one step."""
+    """The condition of a PUT. Raises Unsupported for an `If-None-Match` other than `*`."""
     if conditions is None:
         return ALWAYS
     none_match = conditions.none_match
@@ -90,9 +94,7 @@ def for_put(conditions: Preconditions | None) -> Condition:
         return for_match(conditions.match)
     if not none_match.any:
         raise Unsupported("If-None-Match on PUT can only be *: it inserts a new record.")
-    if conditions.match is not None:
-        raise Unsupported("If-Match and If-None-Match: * together can never hold; send one.")
-    return IF_ABSENT
+    return IF_ABSENT if conditions.match is None else NEVER
 
 
 def for_delete(conditions: Preconditions | None) -> Condition:

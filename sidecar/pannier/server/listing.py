@@ -65,8 +65,8 @@ def of_document(body: bytes, schema: str) -> ListRequest:
     found = bodies.members(body, _QUERY_MEMBERS, _QUERY_SHAPE)
     limit = None
     if "limit" in found:
-        limit = json_text.parse(found["limit"])
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        limit = bodies.whole_number(found["limit"], bad_limit())
+        if not 1 <= limit <= MAX_LIMIT:
             raise bad_limit()
     cursor = bodies.text_of(found, "cursor")
     matches = None

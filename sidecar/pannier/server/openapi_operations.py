@@ -34,6 +34,7 @@ from pannier.server.refusals import (
     Internal,
     InvalidRequest,
     MethodNotAllowed,
+    NotFound,
     NotReady,
     Overloaded,
     TargetTooLong,
@@ -45,8 +46,8 @@ from pannier.server.settings import SidecarSettings
 Errors = tuple[type[PannierError] | tuple[int, type[PannierError]], ...]
 
 EVERYWHERE: Errors = (
-    BadRequest, InvalidRequest, Forbidden, MethodNotAllowed, TargetTooLong, HeadTooLarge, Internal,
-    Draining, NotReady, Overloaded,
+    BadRequest, InvalidRequest, Forbidden, NotFound, MethodNotAllowed, TargetTooLong, HeadTooLarge,
+    Internal, Draining, NotReady, Overloaded,
 )  # fmt: skip
 OF_STORE: Errors = (StoreNotFound,)
 OF_SCHEMA: Errors = (*OF_STORE, InvalidSchema)

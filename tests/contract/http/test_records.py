@@ -117,10 +117,20 @@ def test_if_match_on_put_compares_and_sets(ask: Client, cart: str) -> None:
 
 
 def test_other_if_none_match_on_put_is_unsupported(ask: Client, cart: str) -> None:
-    for conditions in ({"if_none_match": OTHER}, {"if_none_match": "*", "if_match": "*"}):
-        reply = ask("PUT", f"{cart}/1", b"1", **conditions)
+    for condition in (OTHER, f"W/{OTHER}", f"{OTHER}, {OTHER}"):
+        reply = ask("PUT", f"{cart}/1", b"1", if_none_match=condition)
         assert (reply.status, reply.code) == (501, "unsupported")
     assert ask("GET", f"{cart}/1").status == 404
+
+
+def test_conditions_that_exclude_each_other_never_hold(ask: Client, cart: str) -> None:
+    for condition in ("*", etag(b"1")):
+        refused = ask("PUT", f"{cart}/1", b"2", if_none_match="*", if_match=condition)
+        assert (refused.status, refused.code) == (412, "record-not-found")
+    ask("PUT", f"{cart}/1", b"1")
+    for condition in ("*", etag(b"1")):
+        assert ask("PUT", f"{cart}/1", b"2", if_none_match="*", if_match=condition).status == 412
+    assert ask("GET", f"{cart}/1").body == b"1"
 
 
 def test_if_match_on_delete(ask: Client, cart: str) -> None:
@@ -211,7 +221,7 @@ def test_post_without_a_key_makes_a_uuid_of_version_7(ask: Client, cart: str) ->
 
 def test_post_of_a_present_key_is_409_and_changes_nothing(ask: Client, cart: str) -> None:
     ask("POST", cart, {"key": 42, "record": 1})
-    for key in (42, "42"):
+    for key in (42, "42", 42.0):
         reply = ask("POST", cart, {"key": key, "record": 2})
         assert (reply.status, reply.code, reply.json["key"]) == (409, "record-exists", "42")
     assert ask("GET", f"{cart}/42").body == b"1"
@@ -226,6 +236,8 @@ def test_post_of_a_present_key_is_409_and_changes_nothing(ask: Client, cart: str
         (b'{"record":1,"extra":2}', "invalid-request"),
         (b'{"record":1,"key":true}', "invalid-key"),
         (b'{"record":1,"key":1.5}', "invalid-key"),
+        (b'{"record":1,"key":1e9999}', "invalid-key"),
+        (b'{"record":1,"key":1%s}' % (b"0" * 600), "invalid-key"),
         (b'{"record":1,"key":null}', "invalid-key"),
         (b'{"record":1,"key":""}', "invalid-key"),
         (b'{"record":1,"key":".."}', "invalid-key"),
