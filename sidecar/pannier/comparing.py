@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from math import isfinite
 from typing import Any
 
 from pannier import big_integers, plain, typed_fields
@@ -95,10 +94,12 @@ def exact(value: Any) -> Any:
     if isinstance(value, int):
         small = value.bit_length() < 10_000
         return int.__pos__(value) if small else big_integers.to_decimal(value)
-    if isinstance(value, float | Decimal):
-        if not isfinite(value):
+    if isinstance(value, float):
+        value = Decimal(repr(float(value)))
+    if isinstance(value, Decimal):
+        if not value.is_finite():
             raise InvalidFilter("NaN and infinities equal nothing that a record can hold.")
-        return Decimal(repr(float(value))) if isinstance(value, float) else value
+        return value
     if isinstance(value, dict):
         members: dict[Any, Any] = {}
         for name, item in value.items():
