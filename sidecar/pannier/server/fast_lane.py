@@ -194,7 +194,7 @@ class FastLane(asyncio.Protocol):
         if len(answer.body) > SMALL:
             answer = self._affordable(request, answer)
         last = self._ended and not self._rest and not self._held
-        self._transport.write(encode(answer, True, CLOSE if last else b""))
+        self._transport.write(encode(answer, method != "HEAD", CLOSE if last else b""))
         serving.http.record[method].count(answer.status, request.seconds)
         if last:
             self._transport.close()
