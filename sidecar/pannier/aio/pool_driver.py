@@ -29,7 +29,7 @@ from pannier.pool.counters import PoolCounters
 from pannier.pool.hooks import seems_alive
 from pannier.pool.leaks import call_site, leak_text
 from pannier.pool.settings import PoolSettings
-from pannier.pool.slots import Check, Close, GiveUp, Grant, Leak, Open, Refuse, Slot
+from pannier.pool.slots import Check, Close, GiveUp, Grant, Holder, Leak, Open, Refuse, Slot
 from pannier.pool.tickets import Ticket, TicketState
 from pannier.pool.timings import PoolTimings
 
@@ -175,8 +175,8 @@ class ConnectionPool:
     def release(self, connector: Any, *, broken: bool = False) -> None:
         """`give_back` for who took the connector by `acquire`.
 
-        It also notices when this task gave the connector back before and it has since been lent
-        to another one.
+        It also notices when this task gave the connector back before, and it has since been lent
+        to another one that still runs. (What `take_now` gave goes back by `give_back`.)
         """
         self._release(connector, broken, current_task())
 
@@ -234,7 +234,7 @@ class ConnectionPool:
 
     # Carrying it out ----------------------------------------------------------------------------
 
-    def _take(self, holder: object) -> Any | None:
+    def _take(self, holder: Holder | None) -> Any | None:
         core = self._core if get_running_loop() is self._loop else self._bound()
         looks_alive = self._looks_alive
         while True:
@@ -252,7 +252,7 @@ class ConnectionPool:
         weight: int,
         granted: Callable[[Any], None],
         refused: Callable[[PannierError, int], None],
-        holder: object,
+        holder: Holder | None,
     ) -> Ticket:
         core = self._core if get_running_loop() is self._loop else self._bound()
         where = None if core.settings.leak_threshold is None else call_site()
@@ -262,7 +262,7 @@ class ConnectionPool:
         finally:
             self._act()
 
-    def _release(self, connector: Any, broken: bool, holder: object) -> None:
+    def _release(self, connector: Any, broken: bool, holder: Holder | None) -> None:
         if _get_running_loop() is not self._loop:
             self._check_loop()
         looks_alive = self._looks_alive

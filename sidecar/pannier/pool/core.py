@@ -27,6 +27,7 @@ from pannier.pool.slots import (
     CloseReason,
     GiveUp,
     Grant,
+    Holder,
     Leak,
     Open,
     Refuse,
@@ -46,7 +47,7 @@ class PoolCore(PoolState):
 
     # Borrowing ----------------------------------------------------------------------------------
 
-    def take(self, now: float, holder: object = None, where: object = None) -> Any | None:
+    def take(self, now: float, holder: Holder | None = None, where: object = None) -> Any | None:
         """The connector used last, if it is fresh and nobody waits; None: `enqueue`.
 
         The driver looks at its socket, and returns a dead one by `dud`.
@@ -93,7 +94,7 @@ class PoolCore(PoolState):
         refused: Callable[[PannierError, int], None],
         *,
         weight: int = 1,
-        holder: object = None,
+        holder: Holder | None = None,
         where: object = None,
         place: int | None = None,
     ) -> Ticket:
@@ -152,12 +153,13 @@ class PoolCore(PoolState):
         ticket.state = TicketState.LEFT
 
     def release(
-        self, connector: Any, now: float, *, broken: bool = False, holder: object = None
+        self, connector: Any, now: float, *, broken: bool = False, holder: Holder | None = None
     ) -> None:
         """Take a connector back; `broken` also where the driver saw that its socket is dead.
 
         Raises NotBorrowed, and changes nothing, for a connector that is not out; and where
-        `holder` gave it back before and it has since been lent to somebody else.
+        `holder` gave it back before, and it has since been lent to another who still runs (who
+        has ended may have left it to `holder`).
         """
         slot = self.leases.pop(id(connector), None)
         if slot is None:
@@ -166,7 +168,7 @@ class PoolCore(PoolState):
             return
         if holder is not None:
             former = slot.former
-            if former is not None and former() is holder and slot.holder is not holder:
+            if former is not None and former() is holder and slot.is_lent_to_another(holder):
                 self.leases[id(connector)] = slot
                 raise NotBorrowed(
                     f"{connector!r} was given back to pool {self.name} already, "

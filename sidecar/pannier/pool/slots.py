@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pannier.errors import PannierError
 from pannier.pool.tickets import Ticket
 
 CloseReason = Literal["idle", "lifetime", "broken", "drain", "shrink"]
 CLOSE_REASONS: tuple[CloseReason, ...] = ("idle", "lifetime", "broken", "drain", "shrink")
+
+
+class Holder(Protocol):
+    """Who holds a connector: an asyncio task, or a thread. Compared by identity."""
+
+    def done(self) -> bool:
+        """Whether it has ended, and so uses the connector no more."""
 
 
 class Slot:
@@ -32,7 +39,7 @@ class Slot:
         self.dies_at = float("inf")
         self.number = 0
         """The place in line its borrower had."""
-        self.holder: object | None = None
+        self.holder: Holder | None = None
         self.former: weakref.ref[Any] | None = None
         """Who gave it back last."""
         self.holders = 1
@@ -41,6 +48,10 @@ class Slot:
         """In a shared pool: to be closed when the last holder gives it back."""
         self.where: object | None = None
         self.leaked = False
+
+    def is_lent_to_another(self, holder: object) -> bool:
+        """Whether somebody else than `holder` has it, who may still use it."""
+        return self.holder is not holder and (self.holder is None or not self.holder.done())
 
     def __repr__(self) -> str:
         return f"<Slot {self.connector!r} since={self.since:g}>"

@@ -33,7 +33,7 @@ class Ticket:
         arrivals: list[float],
         granted: Callable[[Any], None],
         refused: Callable[[PannierError, int], None],
-        holder: object | None,
+        holder: Any,
         where: object | None,
     ) -> None:
         self.number = number

@@ -34,7 +34,7 @@ from pannier.pool.counters import PoolCounters
 from pannier.pool.hooks import seems_alive
 from pannier.pool.leaks import call_site, leak_text
 from pannier.pool.settings import PoolSettings
-from pannier.pool.slots import Action, Check, Close, Grant, Leak, Open, Refuse, Slot
+from pannier.pool.slots import Action, Check, Close, Grant, Holder, Leak, Open, Refuse, Slot
 from pannier.pool.tickets import Ticket, TicketState
 from pannier.pool.timings import PoolTimings
 
@@ -207,7 +207,7 @@ class ConnectionPool:
     # Deciding, under the lock -------------------------------------------------------------------
 
     def _enqueue(
-        self, waiter: Waiter, holder: object, where: object | None, place: int | None
+        self, waiter: Waiter, holder: Holder | None, where: object | None, place: int | None
     ) -> Ticket:
         return self._core.enqueue(
             self._clock(),
@@ -449,7 +449,7 @@ class Decision:
     def __init__(self, remains: Remains) -> None:
         self.lock = threading.RLock()
         self.depth = 0
-        self.late: deque[tuple[Any, bool, object]] = deque()
+        self.late: deque[tuple[Any, bool, Holder | None]] = deque()
         """Given back by a finalizer that interrupted a decision: (connector, broken, holder)."""
         self._remains = remains
 
@@ -475,21 +475,28 @@ class Decision:
         self.lock.release()
 
 
-class Thread:
+class ThisThread:
     """Stands for one thread among the holders of connectors; ids are used again, this is not."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_thread")
+
+    def __init__(self) -> None:
+        self._thread = threading.current_thread()
+
+    def done(self) -> bool:
+        """Whether the thread has ended."""
+        return not self._thread.is_alive()
 
 
 class _Here(threading.local):
     def __init__(self) -> None:
-        self.thread = Thread()
+        self.thread = ThisThread()
 
 
 _here = _Here()
 
 
-def this_thread() -> Thread:
+def this_thread() -> ThisThread:
     """The same object in one thread, always, and in no other."""
     return _here.thread
 
