@@ -13,7 +13,11 @@ from pathlib import Path
 
 from tests.bench.rows import Row, missed, table
 
-PARTS = {"sidecar": "tests.bench.sidecar", "hdfs": "tests.bench.hdfs"}
+PARTS = {
+    "sidecar": "tests.bench.sidecar",
+    "hdfs": "tests.bench.hdfs",
+    "hdfs-files": "tests.bench.hdfs_files",
+}
 """What can be measured: a module with `run(options) -> list[Row]`."""
 
 
