@@ -34,6 +34,8 @@ import msgspec
 from pannier.errors import InvalidCursor
 
 _POSITIONS = 1 << 64
+NEAR = 32
+"""Names: a bound's end this near is walked up to bucket by bucket."""
 _MAX_BOUNDS = 4
 """Bounds are nested only where a rehash ended between pages; past these few, names are repeated."""
 
@@ -112,11 +114,11 @@ def batch_of(
     end, reached = reach(bound.end), reach(stop)
     keep = [index for index in order if names[index] > bound.after]
     if reached < end:
-        # In ever smaller steps to the bound's end: half of what it should still take.
+        # In ever smaller steps to the bound's end, the last ones of a single bucket.
         density = len(names) / (reached - fraction(place.position))
-        ahead = int(density * (end - reached)) // 2
-        following = Place(place.bucket, stop, max(1, min(count, ahead)), place.bounds)
-        return Batch(read, stop, keep, following)
+        ahead = density * (end - reached)
+        step = 1 if ahead < NEAR else min(count, int(ahead / 4))
+        return Batch(read, stop, keep, Place(place.bucket, stop, step, place.bounds))
     if further:
         beyond: Place | None = Place(place.bucket, bound.end, 1, further)
     else:
