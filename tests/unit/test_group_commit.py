@@ -1,0 +1,504 @@
+"""Group commit: what goes out together, who waits, and who is told what when a connection breaks.
+
+The pool is the real one; the wires are on paper, so that a test decides when replies come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import pytest
+from hiredis import ReplyError
+
+from pannier import redis_commands as commands
+from pannier.aio.group_commit import LARGE, MAX_BYTES, MAX_OPERATIONS, GroupCommit
+from pannier.aio.pool_driver import ConnectionPool
+from pannier.aio.stores.grouped_redis import GroupedRedisStore, Put, Read, RedisOperation, Write
+from pannier.errors import (
+    BackendUnavailable,
+    OperationTimeout,
+    OutcomeUnknown,
+    PannierError,
+    PoolFull,
+    PoolTimeout,
+)
+from pannier.operations import ALWAYS, IF_PRESENT, Outcome
+from pannier.pool.settings import PoolSettings
+from pannier.redis_replies import ConnectionLost
+
+
+class PaperWire:
+    """Keeps what was sent; the test answers it."""
+
+    def __init__(self, connector: PaperConnector) -> None:
+        self.connector = connector
+        self.sent: list[int] = []
+        """The number of replies asked for, by pipeline."""
+        self.packed = b""
+        self.done: Callable[[list[Any], ConnectionLost | None], None] | None = None
+
+    def send(self, packed: bytes, replies: int, done: Any) -> None:
+        assert self.done is None, "one pipeline at a time"
+        self.packed, self.done = packed, done
+        self.sent.append(replies)
+
+    def answer(self, *replies: Any, loss: ConnectionLost | None = None) -> None:
+        done, self.done = self.done, None
+        assert done is not None
+        if loss is not None:
+            self.connector.alive = False
+        done(list(replies), loss)
+
+    def close(self, reason: str, *, timed_out: bool = False) -> None:
+        self.answer(loss=ConnectionLost(reason, timed_out=timed_out))
+
+
+class PaperConnector:
+    """A connection without a server."""
+
+    made: ClassVar[list[PaperConnector]]
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.wire = PaperWire(self)
+        self.made.append(self)
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self) -> None:
+        self.alive = False
+
+    async def is_connected(self) -> bool:
+        return self.alive
+
+    def looks_alive(self) -> bool:
+        return self.alive
+
+
+class Bench:
+    """A group commit over a pool, and what became of the operations submitted to it."""
+
+    def __init__(self, pool: ConnectionPool, made: list[PaperConnector]) -> None:
+        self.pool = pool
+        self.connectors = made
+        self.sizes: list[int] = []
+        self.commit = GroupCommit(pool, request_timeout=5.0, observe=self.sizes.append)
+        self.ended: dict[str, Any] = {}
+        """By key: the value, the outcome or the error each operation ended in."""
+
+    @property
+    def busy(self) -> list[PaperWire]:
+        """The wires that owe replies."""
+        return [one.wire for one in self.connectors if one.wire.done is not None]
+
+    def read(self, key: str) -> RedisOperation:
+        return self._submit(Read(self, "S", key, commands.get("h", key), self._done(key)))  # type: ignore[arg-type]
+
+    def put(self, key: str, value: bytes = b"1") -> RedisOperation:
+        packed = commands.put("h", key, value)
+        return self._submit(Put(self, "S", key, packed, self._done(key)))  # type: ignore[arg-type]
+
+    def update(self, key: str) -> RedisOperation:
+        command = commands.write("h", key, b"1", IF_PRESENT)
+        return self._submit(Write(self, "S", key, command, self._done(key)))  # type: ignore[arg-type]
+
+    def _submit(self, operation: RedisOperation) -> RedisOperation:
+        self.commit.submit(operation)
+        return operation
+
+    def _done(self, key: str) -> Any:
+        def done(result: Any, error: PannierError | None) -> None:
+            assert key not in self.ended, "told twice"
+            self.ended[key] = error if error is not None else result
+
+        return done
+
+
+@asynccontextmanager
+async def a_bench(connections: int = 1, *, ahead: bool = True, **pool: Any) -> AsyncIterator[Bench]:
+    """A bench whose connections are open and idle already (`ahead`), or not yet."""
+    made: list[PaperConnector] = []
+    kind = type("Connector", (PaperConnector,), {"made": made})
+    pool.setdefault("connection_timeout", 5.0)
+    settings = PoolSettings(
+        max_connections=connections, min_idle=connections if ahead else 0, **pool
+    )
+    bench = Bench(ConnectionPool(kind, {}, settings), made)
+    if ahead:
+        bench.pool.give_back(await bench.pool.acquire())
+        await turns()
+    try:
+        yield bench
+    finally:
+        for wire in bench.busy:
+            wire.answer(loss=ConnectionLost("the test ends"))
+        await bench.pool.shutdown(0.1)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop go round a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# What goes together -----------------------------------------------------------------------------
+
+
+async def test_a_lone_operation_goes_out_at_once() -> None:
+    async with a_bench() as bench:
+        bench.read("a")
+        assert [wire.sent for wire in bench.busy] == [[1]], "before the loop went round"
+
+
+async def test_operations_of_one_turn_go_out_together_while_another_is_under_way() -> None:
+    async with a_bench(2) as bench:
+        bench.read("a")
+        for key in "bcd":
+            bench.read(key)
+        await turns()
+        assert sorted(wire.sent[-1] for wire in bench.busy) == [1, 3]
+        assert bench.sizes == [1, 3]
+
+
+async def test_operations_that_find_every_connection_busy_wait_as_one_group() -> None:
+    async with a_bench() as bench:
+        bench.read("a")
+        for key in "bc":
+            bench.read(key)
+        await turns()
+        bench.read("d")
+        await turns()
+        assert bench.pool.stats()["pending"] == 3
+        bench.busy[0].answer(b"1")
+        assert bench.busy[0].sent == [1, 3]
+        assert bench.pool.stats()["pending"] == 0
+        bench.busy[0].answer(b"2", b"3", None)
+        assert bench.ended == {"a": b"1", "b": b"2", "c": b"3", "d": None}
+
+
+async def test_a_group_takes_no_more_than_its_bounds() -> None:
+    async with a_bench() as bench:
+        bench.read("first")
+        for number in range(MAX_OPERATIONS + 5):
+            bench.read(str(number))
+        await turns()
+        value = b"x" * (LARGE - 100)
+        for number in range(6):
+            bench.put(f"big {number}", value)
+        await turns()
+        while bench.busy:
+            wire = bench.busy[0]
+            assert wire.sent[-1] <= MAX_OPERATIONS
+            assert len(wire.packed) <= MAX_BYTES
+            wire.answer(*[1] * wire.sent[-1])
+        assert len(bench.ended) == 1 + MAX_OPERATIONS + 5 + 6
+
+
+async def test_a_large_value_goes_alone_and_nobody_joins_it() -> None:
+    async with a_bench() as bench:
+        bench.read("a")
+        await turns()
+        bench.put("large", b"x" * (LARGE + 1))
+        bench.read("b")
+        await turns()
+        for replies in ([b"1"], [1], [b"2"]):
+            bench.busy[0].answer(*replies)
+        assert bench.sizes == [1, 1, 1]
+        assert bench.ended == {"a": b"1", "large": Outcome.CREATED, "b": b"2"}
+
+
+async def test_a_newcomer_joins_only_the_last_in_line() -> None:
+    async with a_bench() as bench:
+        bench.read("a")
+        bench.read("b")
+        await turns()
+        stranger = asyncio.create_task(bench.pool.acquire())
+        await turns()
+        bench.read("c")
+        await turns()
+        bench.busy[0].answer(b"1")
+        bench.busy[0].answer(b"2")
+        connector = await stranger
+        assert "c" not in bench.ended and not bench.busy, "it did not overtake the stranger"
+        bench.pool.give_back(connector)
+        bench.busy[0].answer(b"3")
+        assert bench.ended["c"] == b"3"
+
+
+async def test_the_pool_grows_when_operations_wait() -> None:
+    async with a_bench(3, ahead=False) as bench:
+        for key in "abc":
+            bench.read(key)
+            await turns()
+        assert len(bench.connectors) >= 2
+        for wire in bench.busy:
+            wire.answer(*[b"1"] * wire.sent[-1])
+        assert set(bench.ended) == {"a", "b", "c"}
+
+
+# Waiting counts operations ------------------------------------------------------------------------
+
+
+async def test_max_waiting_counts_operations_not_groups() -> None:
+    async with a_bench(max_waiting=3) as bench:
+        bench.read("under way")
+        for key in "abcde":
+            bench.read(key)
+        await turns()
+        refused = {key for key, end in bench.ended.items() if isinstance(end, PoolFull)}
+        assert refused == {"d", "e"}
+        assert bench.pool.stats()["pending"] == 3
+        assert bench.pool.stats()["rejected"] >= 2
+
+
+async def test_each_waiting_operation_has_its_own_connection_timeout() -> None:
+    async with a_bench(connection_timeout=0.15) as bench:
+        bench.read("under way")
+        bench.read("early")
+        await asyncio.sleep(0.08)
+        bench.read("late")
+        await asyncio.sleep(0.1)
+        assert isinstance(bench.ended.get("early"), PoolTimeout)
+        assert "late" not in bench.ended
+        bench.busy[0].answer(b"1")
+        bench.busy[0].answer(b"2")
+        assert bench.ended["late"] == b"2"
+
+
+async def test_no_connection_refuses_every_operation_at_once() -> None:
+    class Unreachable(PaperConnector):
+        made: ClassVar[list[PaperConnector]] = []
+
+        async def connect(self) -> None:
+            raise BackendUnavailable("nobody there")
+
+    pool = ConnectionPool(Unreachable, {}, PoolSettings(max_connections=2))
+    bench = Bench(pool, [])
+    for key in "abc":
+        bench.read(key)
+    await turns(20)
+    assert {type(end) for end in bench.ended.values()} == {BackendUnavailable}
+    assert set(bench.ended) == {"a", "b", "c"}
+    await pool.shutdown(0.1)
+
+
+# Abandoned ----------------------------------------------------------------------------------------
+
+
+async def test_an_abandoned_member_is_read_and_dropped_and_the_others_are_answered() -> None:
+    async with a_bench() as bench:
+        bench.read("first")
+        members = [bench.read(key) for key in "abc"]
+        await turns()
+        bench.busy[0].answer(b"0")
+        members[1].abandon()
+        bench.busy[0].answer(b"1", b"2", b"3")
+        assert bench.ended == {"first": b"0", "a": b"1", "c": b"3"}
+        assert bench.pool.stats()["in_use"] == 0
+        assert len(bench.connectors) == 1, "its connection was kept"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_what_is_abandoned_before_it_is_sent_is_never_sent(waiting: bool) -> None:
+    async with a_bench() as bench:
+        bench.read("first")
+        members = [bench.put(key) for key in "abc"]
+        if waiting:
+            await turns()
+        members[1].abandon()
+        await turns()
+        assert bench.pool.stats()["pending"] == 2
+        bench.busy[0].answer(b"0")
+        assert commands.put("h", "b", b"1") not in bench.busy[0].packed
+        bench.busy[0].answer(1, 0)
+        assert bench.ended == {"first": b"0", "a": Outcome.CREATED, "c": Outcome.REPLACED}
+
+
+async def test_a_group_that_all_abandoned_leaves_the_line() -> None:
+    async with a_bench() as bench:
+        bench.read("first")
+        members = [bench.read(key) for key in "ab"]
+        await turns()
+        for member in members:
+            member.abandon()
+        assert bench.pool.stats()["pending"] == 0
+        bench.busy[0].answer(b"0")
+        assert not bench.busy
+        assert bench.pool.stats()["idle"] == 1
+        bench.read("next")
+        bench.busy[0].answer(b"1")
+        assert bench.ended == {"first": b"0", "next": b"1"}
+
+
+# Broken connections -------------------------------------------------------------------------------
+
+
+async def sent_together(bench: Bench, *submit: Callable[[], object]) -> PaperWire:
+    """Submit several operations so that they are under way as one group; its wire."""
+    bench.read("first")
+    for one in submit:
+        one()
+    await turns()
+    bench.busy[0].answer(b"0")
+    return bench.busy[0]
+
+
+async def test_a_lost_connection_costs_reads_one_more_try_and_leaves_writes_unknown() -> None:
+    async with a_bench(2) as bench:
+        bench.read("first")
+        bench.read("read")
+        bench.put("put")
+        await turns()
+        wire = next(wire for wire in bench.busy if wire.sent[-1] == 2)
+        wire.answer(loss=ConnectionLost("reset by peer"))
+        await turns()
+        assert isinstance(bench.ended["put"], OutcomeUnknown)
+        assert "read" not in bench.ended
+        for wire in bench.busy:
+            wire.answer(*[b"9"] * wire.sent[-1])
+        await turns()
+        for wire in bench.busy:
+            wire.answer(*[b"9"] * wire.sent[-1])
+        assert bench.ended["read"] == b"9"
+
+
+async def test_a_read_is_tried_only_once_more() -> None:
+    async with a_bench(2) as bench:
+        bench.read("a")
+        for _ in range(2):
+            bench.busy[0].answer(loss=ConnectionLost("reset by peer"))
+            await turns()
+        assert isinstance(bench.ended["a"], BackendUnavailable)
+
+
+async def test_a_write_of_which_nothing_was_sent_goes_out_on_another_connection() -> None:
+    async with a_bench(2) as bench:
+        bench.put("a")
+        bench.busy[0].answer(loss=ConnectionLost("closed", sent=False))
+        await turns()
+        bench.busy[0].answer(1)
+        assert bench.ended == {"a": Outcome.CREATED}
+
+
+async def test_replies_that_came_before_the_loss_count() -> None:
+    async with a_bench() as bench:
+        wire = await sent_together(
+            bench, lambda: bench.put("a"), lambda: bench.put("b"), lambda: bench.put("c")
+        )
+        wire.answer(1, 0, loss=ConnectionLost("reset by peer"))
+        assert bench.ended["a"] is Outcome.CREATED
+        assert bench.ended["b"] is Outcome.REPLACED
+        assert isinstance(bench.ended["c"], OutcomeUnknown)
+
+
+async def test_only_the_deadline_of_the_group_closes_its_connection() -> None:
+    async with a_bench() as bench:
+        bench.commit.request_timeout = 0.05
+        bench.read("first")
+        bench.read("a")
+        bench.put("b")
+        await turns()
+        bench.busy[0].answer(b"0")
+        wire = bench.busy[0]
+        await asyncio.wait_for(until(lambda: "b" in bench.ended), 5)
+        assert isinstance(bench.ended["a"], OperationTimeout)
+        assert isinstance(bench.ended["b"], OutcomeUnknown)
+        assert not wire.connector.alive
+        assert bench.pool.stats()["in_use"] == 0
+
+
+async def test_a_shorter_timeout_holds_for_the_next_group() -> None:
+    async with a_bench(2) as bench:
+        bench.read("slow")
+        bench.commit.request_timeout = 0.05
+        bench.read("quick")
+        await asyncio.wait_for(until(lambda: "quick" in bench.ended), 2)
+        assert isinstance(bench.ended["quick"], OperationTimeout)
+        assert "slow" not in bench.ended
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+# Error replies ------------------------------------------------------------------------------------
+
+
+async def test_an_error_reply_hits_only_its_own_operation() -> None:
+    async with a_bench() as bench:
+        wire = await sent_together(
+            bench, lambda: bench.read("a"), lambda: bench.put("b"), lambda: bench.read("c")
+        )
+        wire.answer(b"1", ReplyError("OOM command not allowed"), b"3")
+        assert bench.ended["a"] == b"1"
+        assert bench.ended["b"].code == "store-full"
+        assert bench.ended["c"] == b"3"
+        assert bench.connectors[0].alive
+
+
+async def test_a_read_only_server_loses_the_connection_but_answers_its_group() -> None:
+    async with a_bench() as bench:
+        wire = await sent_together(bench, lambda: bench.read("a"), lambda: bench.put("b"))
+        wire.answer(b"1", ReplyError("READONLY You can't write against a read only replica."))
+        await turns()
+        assert bench.ended["a"] == b"1"
+        assert bench.ended["b"].code == "backend-unavailable"
+        assert not bench.connectors[0].alive
+
+
+async def test_an_unknown_script_is_sent_again_alone_with_its_text() -> None:
+    async with a_bench() as bench:
+        wire = await sent_together(
+            bench, lambda: bench.update("a"), lambda: bench.put("b"), lambda: bench.read("c")
+        )
+        wire.answer(ReplyError("NOSCRIPT No matching script."), 1, b"3")
+        await turns()
+        assert set(bench.ended) == {"first", "b", "c"}
+        assert bench.busy[0].sent[-1] == 1
+        assert b"EVAL\r\n" in bench.busy[0].packed
+        bench.busy[0].answer(2)
+        assert bench.ended["a"] is Outcome.REPLACED
+
+
+async def test_a_failing_answer_leaves_the_other_members_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with a_bench() as bench:
+        wire = await sent_together(bench, lambda: bench.read("a"), lambda: bench.read("b"))
+        bench.ended["a"] = "told already"  # so that telling it again raises
+        wire.answer(b"1", b"2")
+        assert bench.ended["b"] == b"2"
+        assert "could not be made" in caplog.text
+
+
+# The store's own bytes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buckets", [1, 16])
+@pytest.mark.parametrize("key", ["k", "ü" * 20, "a b", "x" * 512])
+async def test_the_store_sends_the_commands_of_the_library(key: str, buckets: int) -> None:
+    store = GroupedRedisStore(port=1, hash_buckets=buckets)
+    store.is_open = True
+    sent: list[bytes] = []
+
+    class Commit:
+        def submit(self, member: RedisOperation) -> None:
+            sent.append(member.packed)
+
+    store._commit = Commit()  # type: ignore[assignment]
+    name = store.layout.hash_of("Cart", key)
+    for _ in range(2):
+        store.submit_read("Cart", key, lambda value, error: None)
+        store.submit_write("Cart", key, b"{}", IF_PRESENT, lambda outcome, error: None)
+        store.submit_write("Cart", key, b'"v"', ALWAYS, lambda outcome, error: None)
+    expected = [
+        commands.get(name, key),
+        commands.write(name, key, b"{}", IF_PRESENT).packed,
+        commands.put(name, key, b'"v"'),
+    ]
+    assert sent == expected * 2
+    await store.close()
