@@ -46,6 +46,10 @@ class RedisLayout:
             return self.prefix + schema
         return f"{self.prefix}{schema}:{crc32(key.encode()) % self.buckets}"
 
+    def place_of(self, schema: str, key: str) -> str:
+        """A record as an error names it: by its own names and by its key in Redis."""
+        return f"{schema}/{key} (Redis key {self.hash_of(schema, key)})"
+
     def hash_at(self, schema: str, bucket: int) -> str:
         """The hash of one bucket, from 0 on."""
         return self.prefix + schema if self.buckets == 1 else f"{self.prefix}{schema}:{bucket}"

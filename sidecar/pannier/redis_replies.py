@@ -45,6 +45,18 @@ class ConnectionLost(Exception):
         self.replies = replies if replies is not None else []
 
 
+class LoginRefused(Exception):
+    """The server answered the login, or the choice of the database, with an error.
+
+    Holds what it said, without what it quoted: before Redis 6 an error may quote the password.
+    """
+
+
+def knows_no_hello(said: str) -> bool:
+    """Whether this is the error of a server that has no HELLO: before Redis 6, and some proxies."""
+    return said.removeprefix("ERR ").startswith(("unknown command", "NOPROTO", "Protocol"))
+
+
 _NOT_NOW = frozenset(
     (
         "LOADING",
@@ -113,8 +125,8 @@ def refused(error: ReplyError, where: str) -> PannierError:
         return BackendUnavailable(f"Redis cannot serve {where} now ({said}); nothing was done.")
     if code == "WRONGTYPE":
         return BackendRefused(
-            f"{where} is kept in a Redis key that is no hash: something else uses this key, so "
-            f"remove it or choose another key_prefix ({said})."
+            f"{where}: this Redis key is no hash, so something else uses it: remove it, or choose "
+            f"another key prefix ({said})."
         )
     if code == "NOPERM":
         return BackendRefused(
@@ -171,7 +183,7 @@ def result_of(answer: Any, outcomes: dict[int, Outcome], where: str) -> WriteRes
     return outcome if outcome is not None else failure(answer, where, write=True)
 
 
-def spoken(error: ReplyError) -> str:
+def spoken(error: ReplyError | str) -> str:
     """What the server said, without what it quotes of the command, in at most 160 characters."""
     text = str(error)
     for mark in (", with args", " with args", " script:", ", otherwise the HELLO"):

@@ -237,8 +237,12 @@ async def test_a_full_server_says_so(connector: Any, own_redis: Callable[..., Re
     server = own_redis("--maxclients", "1")
     held = server.client()
     until(lambda: answers(held), "the tests' own connection is the one that is let in")
-    with pytest.raises(BackendUnavailable, match="max number of clients"):
-        await connector(port=server.port).connect()
+    said = set()
+    while "max number of clients" not in str(said):
+        # The server closes at once, so now and then its last words are lost on the way.
+        with pytest.raises(BackendUnavailable) as refused:
+            await connector(port=server.port).connect()
+        said.add(str(refused.value))
     held.close()
 
 

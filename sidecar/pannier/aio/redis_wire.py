@@ -15,8 +15,9 @@ from typing import Any, cast
 
 from hiredis import HiredisError, PushNotification, Reader, ReplyError
 
+from pannier import redis_commands as commands
 from pannier.redis_address import RedisAddress, plain
-from pannier.redis_replies import ConnectionLost, spoken
+from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, spoken
 from pannier.redis_sockets import keep_alive, shut_down
 
 Done = Callable[[list[Any], ConnectionLost | None], None]
@@ -173,7 +174,22 @@ class RedisWire(asyncio.Protocol):
 
 
 async def dial(address: RedisAddress, timeout: float) -> RedisWire:
-    """Open a connection, TLS included, without logging in. Raises OSError or TimeoutError."""
+    """Open a connection and log in, each within `timeout` seconds.
+
+    Raises OSError or TimeoutError where it cannot be opened, ConnectionLost where it ends in the
+    login, and LoginRefused; then, and when it is cancelled, nothing stays open.
+    """
+    wire = await _open(address, timeout)
+    try:
+        await _log_in(wire, address, timeout)
+    except BaseException:
+        wire.close()
+        await wire.wait_closed()
+        raise
+    return wire
+
+
+async def _open(address: RedisAddress, timeout: float) -> RedisWire:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         if address.unix_socket is not None:
@@ -188,6 +204,22 @@ async def dial(address: RedisAddress, timeout: float) -> RedisWire:
         )
     keep_alive(transport.get_extra_info("socket").fileno())
     return wire
+
+
+async def _log_in(wire: RedisWire, address: RedisAddress, timeout: float) -> None:
+    """HELLO with the login, and the database: one round trip."""
+    chosen = commands.select(address.db) if address.db else b""
+    greeting = commands.hello(address.username, address.password)
+    replies = await wire.execute(greeting + chosen, 1 + bool(chosen), timeout)
+    if isinstance(replies[0], ReplyError) and knows_no_hello(str(replies[0])):
+        login = b""
+        if address.username is not None or address.password is not None:
+            login = commands.auth(address.username, address.password)
+        count = bool(login) + bool(chosen)
+        replies = await wire.execute(login + chosen, count, timeout) if count else []
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise LoginRefused(spoken(reply))
 
 
 def _settle(

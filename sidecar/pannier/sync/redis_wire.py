@@ -17,7 +17,7 @@ from hiredis import HiredisError, PushNotification, Reader
 
 from pannier.redis_address import RedisAddress, plain
 from pannier.redis_replies import ConnectionLost
-from pannier.redis_sockets import keep_alive, shut_down
+from pannier.redis_sockets import shut_down
 
 _INCOMPLETE = object()
 _READ_SIZE = 64 * 1024
@@ -35,8 +35,6 @@ class RedisWire:
         self._readable.register(sock, select.POLLIN | select.POLLPRI)
         self._lost: str | None = None
         self._waiting = False
-        # Before its first use a TLS connection may be readable: session tickets come unasked.
-        self._fresh = True
 
     @property
     def is_idle(self) -> bool:
@@ -56,11 +54,10 @@ class RedisWire:
         """
         if self._waiting:
             raise RuntimeError("This connection still waits for the replies to another pipeline.")
-        if self._lost is None and not self._fresh and not self.looks_alive():
+        if self._lost is None and not self.looks_alive():
             self.close("the server closed the connection, or sent what nobody asked for")
         if self._lost is not None:
             raise ConnectionLost(self._lost, sent=False)
-        self._fresh = False
         self._waiting = True
         received: list[Any] = []
         try:
@@ -120,29 +117,14 @@ class RedisWire:
 
 
 def dial(address: RedisAddress, timeout: float) -> RedisWire:
-    """Open a connection, TLS included, without logging in. Raises OSError or TimeoutError."""
-    deadline = time.monotonic() + timeout
-    if address.unix_socket is not None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(timeout)
-            sock.connect(address.unix_socket)
-        except BaseException:
-            sock.close()
-            raise
-        return RedisWire(sock)
-    sock = socket.create_connection((address.host, address.port), timeout)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        keep_alive(sock.fileno())
-        if address.tls is not None:
-            sock.settimeout(_left(deadline))
-            name = address.server_name or address.host
-            sock = address.tls.wrap_socket(sock, server_hostname=name)
-    except BaseException:
-        sock.close()
-        raise
-    return RedisWire(sock)
+    """Open a connection and log in, each within `timeout` seconds.
+
+    Raises OSError or TimeoutError where it cannot be opened, ConnectionLost where it ends in the
+    login, and LoginRefused; then nothing stays open.
+    """
+    from pannier.sync.redis_dial import dialed_socket  # redis-py, at the first connection
+
+    return RedisWire(dialed_socket(address, timeout))
 
 
 def _left(deadline: float) -> float:

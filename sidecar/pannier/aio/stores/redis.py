@@ -51,7 +51,8 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
     `unix_socket` is dialed instead of host and port. `tls` asks for TLS, `RedisTls()` trusting
     what the system trusts. `key_prefix` and `hash_buckets` cannot be changed while there is data.
     `request_timeout` is the longest wait, in seconds, for one answer once its command was sent.
-    The rest are the pool's settings (see PoolSettings). It connects at first use.
+    The rest are the pool's settings (see PoolSettings) and its `name` in errors. It connects at
+    first use.
 
     Raises ValueError for a prefix, a number of buckets, a pool setting or TLS material that cannot
     be used.
@@ -185,14 +186,14 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         packed = commands.exists(self.layout.hash_of(schema, key), key)
         reply = await self._one(packed, write=False)
         if isinstance(reply, Exception):
-            raise failure(reply, f"{schema}/{key}", write=False)
+            raise failure(reply, self.layout.place_of(schema, key), write=False)
         return bool(reply)
 
     async def read(self, schema: str, key: str) -> bytes | None:
         reply = await self._one(commands.get(self.layout.hash_of(schema, key), key), write=False)
         if reply is None or type(reply) is bytes:
             return reply
-        raise failure(reply, f"{schema}/{key}", write=False)
+        raise failure(reply, self.layout.place_of(schema, key), write=False)
 
     async def write(
         self, schema: str, key: str, value: bytes, condition: Condition = ALWAYS
@@ -210,7 +211,7 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
             reply = await self._one(command.with_text(), write=True)
         outcome = command.outcomes.get(reply) if type(reply) is int else None
         if outcome is None:
-            raise failure(reply, f"{schema}/{key}", write=True)
+            raise failure(reply, self.layout.place_of(schema, key), write=True)
         return outcome
 
     # Many at once -------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         packed = b"".join([command.with_text() for command in asked])
         answers = await self._send(packed, len(asked), write=True)
         return [
-            result_of(answer, command.outcomes, f"{schema}/{write.key}")
+            result_of(answer, command.outcomes, self.layout.place_of(schema, write.key))
             for answer, command, write in zip(answers, asked, writes, strict=True)
         ]
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from hiredis import ReplyError
-
 from pannier import redis_commands as commands
 from pannier.errors import BackendUnavailable
 from pannier.redis_address import RedisAddress, RedisTls, plain
-from pannier.redis_replies import ConnectionLost, spoken
+from pannier.redis_replies import ConnectionLost, LoginRefused
 from pannier.sync.connectors.base import BackendConnectorBase
 from pannier.sync.redis_wire import RedisWire, dial
 
@@ -57,48 +55,26 @@ class RedisConnector(BackendConnectorBase):
     def connect(self) -> None:
         """Dial and log in. Raises BackendUnavailable, with its cause chained."""
         self.disconnect()
+        address = self._address
         try:
-            wire = dial(self._address, self.timeout)
+            self.wire = dial(address, self.timeout)
         except TimeoutError as error:
             raise BackendUnavailable(
-                f"Redis at {self._address} did not take the connection within {self.timeout:g} s."
+                f"Redis at {address} did not take the connection within {self.timeout:g} s."
             ) from error
         except (OSError, ValueError) as error:
             raise BackendUnavailable(
-                f"Redis at {self._address} cannot be reached: {plain(error)}."
+                f"Redis at {address} cannot be reached: {plain(error)}."
             ) from error
-        try:
-            self._log_in(wire)
-        except BaseException:
-            wire.close()
-            wire.wait_closed()
-            raise
-        self.wire = wire
-
-    def _log_in(self, wire: RedisWire) -> None:
-        address = self._address
-        chosen = commands.select(address.db) if address.db else b""
-        greeting = commands.hello(address.username, address.password)
-        try:
-            replies = wire.execute(greeting + chosen, 1 + bool(chosen), self.timeout)
-            if knows_no_hello(replies[0]):
-                login = b""
-                if address.username is not None or address.password is not None:
-                    login = commands.auth(address.username, address.password)
-                count = bool(login) + bool(chosen)
-                replies = wire.execute(login + chosen, count, self.timeout) if count else []
         except ConnectionLost as lost:
             raise BackendUnavailable(
                 f"Redis at {address} took the connection, but not the login ({lost.reason})."
             ) from lost
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                # The reply itself is not chained: before Redis 6 its text quotes the login.
-                user = f"user {address.username!r}" if address.username else "the default user"
-                said = spoken(reply)
-                raise BackendUnavailable(
-                    f"Redis at {address} refused the login of {user}: {said}."
-                ) from ReplyError(said)
+        except LoginRefused as said:
+            user = f"user {address.username!r}" if address.username else "the default user"
+            raise BackendUnavailable(
+                f"Redis at {address} refused the login of {user}: {said}."
+            ) from said
 
     def disconnect(self) -> None:
         """Close the connection; a closed one may be closed again."""
@@ -152,11 +128,3 @@ class RedisConnector(BackendConnectorBase):
     def __repr__(self) -> str:
         state = "connected" if self.looks_alive() else "closed"
         return f"<{type(self).__name__} {self._address}, db {self.db}, {state}>"
-
-
-def knows_no_hello(reply: Any) -> bool:
-    """Whether this answer to HELLO is that of a server before Redis 6, or of a simple proxy."""
-    if not isinstance(reply, ReplyError):
-        return False
-    text = str(reply)
-    return text.startswith(("ERR unknown command", "NOPROTO", "ERR Protocol"))
