@@ -76,7 +76,7 @@ class RedisOperation(Member):
 
     @property
     def _where(self) -> str:
-        return f"{self._schema}/{self._key}"
+        return self._store.layout.place_of(self._schema, self._key)
 
 
 class Read(RedisOperation):
