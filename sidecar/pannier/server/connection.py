@@ -94,7 +94,14 @@ class Connection(RequestHandler):
     @property
     def last(self) -> bool:
         """Whether no request can follow the one being answered."""
-        return self._close or (self._ended and not self._messages and self._framing.between)
+        if self._close:
+            return True
+        ending = self._ended or (self._server is not None and self._server.closing)
+        return ending and not self._messages and self._framing.between
+
+    @property
+    def _server(self) -> ConnectionServer | None:
+        return cast("ConnectionServer | None", self._manager)
 
     # What the transport tells -------------------------------------------------------------------
 
@@ -260,6 +267,8 @@ class ConnectionServer(web.Server):
         super().__init__(handler)
         self._refuse = refuse
         self._client_timeout = client_timeout
+        self.closing = False
+        """Each connection is closed after the answer that it is giving now."""
 
     @property
     def open_connections(self) -> int:

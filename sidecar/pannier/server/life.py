@@ -28,6 +28,9 @@ from pannier.server.turning_away import TurningAway
 
 log = logging.getLogger("pannier.server")
 
+SETTLE_TIME = 0.05
+"""Seconds in which requests that are on their way at the end are still heard, and answered."""
+
 FLUSH_TIME = 2.0
 """Seconds that clients have at the end to take the last bytes of their answers."""
 
@@ -178,6 +181,9 @@ class Sidecar:
         for listener in self._listeners:
             listener.close()
         serving.draining = True
+        if self._clients is not None:
+            self._clients.closing = True
+        await asyncio.sleep(SETTLE_TIME)
         try:
             async with asyncio.timeout(self.settings.drain_timeout):
                 # Both lanes count in plain integers, which is cheaper than an event a request.

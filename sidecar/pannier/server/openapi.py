@@ -165,9 +165,25 @@ def schemas() -> Json:
         "Filter": {
             "type": "object",
             "description": (
-                "Dotted paths; an object is operators (eq ne gt gte lt lte in contains startswith "
-                "endswith exists), anything else equality. All must hold."
+                "Dotted paths; an object is operators, anything else equality. All must hold."
             ),
+            "propertyNames": {"pattern": "^[^.]+(\\.[^.]+)*$"},
+            "additionalProperties": {
+                "anyOf": [
+                    {"not": {"type": "object"}},
+                    {
+                        "type": "object",
+                        "properties": {
+                            **{name: {} for name in ("eq", "ne", "gt", "gte", "lt", "lte")},
+                            **dict.fromkeys(("contains", "startswith", "endswith"), text),
+                            "in": {"type": "array"},
+                            "exists": {"type": "boolean"},
+                        },
+                        "minProperties": 1,
+                        "additionalProperties": False,
+                    },
+                ]
+            },
             "examples": [{"address.city": "Paris", "age": {"gte": 3, "lt": 9}}],
         },
     }

@@ -26,7 +26,7 @@ API = schemathesis.openapi.from_dict(document(SidecarSettings()))
 OPERATIONS = {found.ok().label: found.ok() for found in API.get_all_operations()}
 
 EXAMPLES = settings(
-    max_examples=20,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,

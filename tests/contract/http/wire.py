@@ -46,6 +46,9 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def send(self, data: bytes) -> None:
@@ -149,7 +152,7 @@ class Client:
 
     def close(self) -> None:
         if self._wire is not None:
-            self._wire.__exit__()
+            self._wire.close()
             self._wire = None
 
 
