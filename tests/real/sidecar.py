@@ -48,19 +48,22 @@ class Sidecar:
 
 
 @contextmanager
-def sidecar(directory: Path, *arguments: str, wait: bool = True) -> Iterator[Sidecar]:
+def sidecar(
+    directory: Path, *arguments: str, wait: bool = True, command: Path = PANNIER
+) -> Iterator[Sidecar]:
     """Start `pannier sidecar ARGUMENTS` on free ports; stop it at the end.
 
     Returns once it is ready (`wait=False`: once it was started). Its log is in `directory`.
+    `command` is what to run for `pannier`.
     """
     port, admin_port = free_port(), free_port()
     log = directory / f"sidecar-{port}.log"
-    command = [str(PANNIER), "sidecar", "--listen", f"127.0.0.1:{port}",
-               "--admin-listen", f"127.0.0.1:{admin_port}", *arguments]  # fmt: skip
+    line = [str(command), "sidecar", "--listen", f"127.0.0.1:{port}",
+            "--admin-listen", f"127.0.0.1:{admin_port}", *arguments]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if "PANNIER" not in name}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
         )
     running = Sidecar(process, port, admin_port, log)
     try:
