@@ -62,8 +62,9 @@ class RedisServer:
             ]  # fmt: skip
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.options, *more], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+                [*command, *self.options, *more], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, process_group=0,  # Ctrl-C is for the tests alone
+            )  # fmt: skip
         if wait:
             self.wait_until_ready()
 

@@ -63,8 +63,9 @@ def sidecar(
     environment = {name: value for name, value in os.environ.items() if "PANNIER" not in name}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-        )
+            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+            process_group=0,  # Ctrl-C is for the tests alone
+        )  # fmt: skip
     running = Sidecar(process, port, admin_port, log)
     try:
         if wait:

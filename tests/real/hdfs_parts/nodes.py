@@ -105,6 +105,7 @@ class Node:
                 [*self._command(self._main_class), *self._arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home,
                 env=self._environment(), preexec_fn=die_with_parent,
+                process_group=0,  # Ctrl-C is for the tests alone
             )  # fmt: skip
 
     def kill(self) -> None:
