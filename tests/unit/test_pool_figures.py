@@ -18,12 +18,25 @@ def test_a_timeout_names_the_pool_its_size_who_waits_how_long_and_the_settings()
     assert str(first.error) == (
         "Pool shop: 2 of 2 connections in use, 0 idle, 0 opening, 2 waiting, the longest for "
         "0.25 s. No connection became free within connection_timeout (0.25 s; waited 0.25 s). "
-        "Raise max_connections, or connection_timeout, or hold connections for less long."
+        "Raise max_connections (maxConnections), or connection_timeout (connectionTimeout), or "
+        "hold connections for less long."
     )
     assert first.error is not None
     assert first.error.fields["pool"] == {
         "max": 2, "in_use": 2, "idle": 0, "opening": 0, "pending": 2,
     }  # fmt: skip
+
+
+def test_a_timeout_while_the_backend_is_silent_says_so() -> None:
+    pool = PoolOnPaper(max_connections=2, connection_timeout=0.25)
+    pool.lay_by(1)
+    pool.now += 1
+    borrower = pool.borrow()
+    pool.wait(0.25)
+    text = str(borrower.error)
+    assert "1 of 2 connections in use (1 of them being checked)" in text
+    assert "see whether it is stopped or slow, or raise connection_timeout" in text
+    assert "max_connections" not in text
 
 
 def test_a_full_queue_names_the_pool_its_size_who_waits_how_long_and_the_setting() -> None:
@@ -35,7 +48,8 @@ def test_a_full_queue_names_the_pool_its_size_who_waits_how_long_and_the_setting
         pool.borrow()
     assert str(refused.value) == (
         "Pool shop: 1 of 1 connections in use, 0 idle, 0 opening, 1 waiting, the longest for "
-        "1.5 s. No more than max_waiting (1) may wait. Raise max_connections or max_waiting."
+        "1.5 s. No more than 1 may wait. Raise max_waiting (maxWaiting) or max_connections "
+        "(maxConnections)."
     )
 
 

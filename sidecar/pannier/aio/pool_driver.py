@@ -22,6 +22,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+from pannier.aio.pool_parting import close_ended, dropped, inherited, part_from
 from pannier.errors import PannierError
 from pannier.pool import hooks
 from pannier.pool.core import PoolCore
@@ -39,9 +40,6 @@ CLOSE_GRACE = 1.0
 """Seconds a shutdown gives to closes that still run at its deadline, before it cancels them."""
 SHORTEST_SLEEP = 0.001
 """Seconds; uvloop's timers count milliseconds, so a shorter one would fire early and spin."""
-
-_inherited: list[object] = []
-"""What a forked child got from its parent: kept, never touched, so that no finalizer runs on it."""
 
 
 class ConnectionPool:
@@ -301,7 +299,7 @@ class ConnectionPool:
                     self._dials[action.slot] = dial
                 elif isinstance(action, Close):
                     close = self._spawn(self._disconnect(action.connector), "close")
-                    close.add_done_callback(partial(_close_ended, action.connector))
+                    close.add_done_callback(partial(close_ended, action.connector))
                 elif isinstance(action, GiveUp):
                     self._dials[action.slot].cancel()
                 elif isinstance(action, Leak):
@@ -435,7 +433,7 @@ class ConnectionPool:
         self._process = os.getpid()
         if self._farewell is not None:
             self._farewell.detach()
-        self._farewell = weakref.finalize(self, _dropped, [self._core], loop, self._process)
+        self._farewell = weakref.finalize(self, dropped, [self._core], loop, self._process)
         if start:
             self._core.start(self._clock())
             self._act()
@@ -458,18 +456,12 @@ class ConnectionPool:
         before = self._core
         self._core, lost = before.successor()
         if forked:
-            _inherited.append((before, lost, old, self._dials, self._tasks, self._timer))
+            inherited.append((before, lost, old, self._dials, self._tasks, self._timer))
         else:
-            _part_from(lost, old)
+            part_from(lost, old)
         self._dials, self._tasks = {}, set()
         self._timer, self._armed, self._empty = None, inf, None
         self._acting = False
-
-
-def _close_ended(connector: Any, task: asyncio.Task[None]) -> None:
-    """A close that was cancelled is made good without a goodbye."""
-    if task.cancelled():
-        hooks.abandon(connector)
 
 
 def _wake(reference: weakref.ref[ConnectionPool]) -> None:
@@ -477,42 +469,3 @@ def _wake(reference: weakref.ref[ConnectionPool]) -> None:
     pool = reference()
     if pool is not None:
         pool._tick()
-
-
-def _dropped(core: list[PoolCore], loop: asyncio.AbstractEventLoop, process: int) -> None:
-    """The pool was dropped without a shutdown: close what it had idle."""
-    if process == os.getpid():
-        _part_from([slot.connector for slot in core[0].idle], loop)
-    else:
-        _inherited.append((core, loop))
-
-
-def _part_from(connectors: list[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Close connectors of a loop: on it where it can still run, else without a goodbye."""
-    if not connectors:
-        return
-    if not loop.is_closed():
-        try:
-            loop.call_soon_threadsafe(_close_on, loop, connectors)
-            return
-        except RuntimeError:
-            pass
-    for connector in connectors:
-        hooks.abandon(connector)
-
-
-_closing: set[asyncio.Task[None]] = set()
-
-
-def _close_on(loop: asyncio.AbstractEventLoop, connectors: list[Any]) -> None:
-    task = loop.create_task(_close_all(connectors), name="pannier: close a dropped pool")
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
-
-
-async def _close_all(connectors: list[Any]) -> None:
-    for connector in connectors:
-        try:
-            await connector.disconnect()
-        except Exception as error:
-            logger.debug("A close failed: %r", error)

@@ -13,6 +13,8 @@ class Figures(NamedTuple):
     name: str
     max: int
     in_use: int
+    checking: int
+    """Of those in use: set aside, and asked whether they are alive."""
     idle: int
     opening: int
     pending: int
@@ -33,8 +35,9 @@ class Figures(NamedTuple):
         waiting = f"{self.pending} waiting"
         if self.pending:
             waiting += f", the longest for {seconds(self.longest_wait)}"
+        checking = f" ({self.checking} of them being checked)" if self.checking else ""
         return (
-            f"Pool {self.name}: {self.in_use} of {self.max} connections in use, "
+            f"Pool {self.name}: {self.in_use} of {self.max} connections in use{checking}, "
             f"{self.idle} idle, {self.opening} opening, {waiting}."
         )
 
@@ -54,7 +57,16 @@ def timed_out(
     )
     if dial_error is not None:
         text += f" The last dial failed: {in_words(dial_error)}."
-    text += " Raise max_connections, or connection_timeout, or hold connections for less long."
+    if figures.checking or figures.opening:
+        text += (
+            " The backend has not answered the checks and dials under way: see whether it is"
+            " stopped or slow, or raise connection_timeout (connectionTimeout)."
+        )
+    else:
+        text += (
+            " Raise max_connections (maxConnections), or connection_timeout (connectionTimeout),"
+            " or hold connections for less long."
+        )
     error = PoolTimeout(text, pool=figures.fields())
     error.__cause__ = dial_error
     return error
@@ -63,8 +75,8 @@ def timed_out(
 def full(figures: Figures, max_waiting: int) -> PoolFull:
     """The queue has its max_waiting operations."""
     return PoolFull(
-        f"{figures} No more than max_waiting ({max_waiting}) may wait. "
-        "Raise max_connections or max_waiting.",
+        f"{figures} No more than {max_waiting} may wait. "
+        "Raise max_waiting (maxWaiting) or max_connections (maxConnections).",
         pool=figures.fields(),
     )
 

@@ -81,9 +81,15 @@ class PoolState:
         """The gauges, and the longest wait, for an error's text."""
         longest = now - self.line.head.arrivals[0] if self.line else 0.0
         return Figures(
-            self.name, self.settings.max_connections, self.in_use, len(self.idle),
-            len(self.opening), self.pending, longest,
-        )  # fmt: skip
+            name=self.name,
+            max=self.settings.max_connections,
+            in_use=self.in_use,
+            checking=len(self.checking),
+            idle=len(self.idle),
+            opening=len(self.opening),
+            pending=self.pending,
+            longest_wait=longest,
+        )
 
     def described(self) -> str:
         """The pool in a line, for a repr."""

@@ -19,15 +19,13 @@ import random as random_module
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import Any
 
-from pannier.errors import NotBorrowed, PannierError
+from pannier.errors import NotBorrowed
 from pannier.pool import hooks
 from pannier.pool.core import PoolCore
 from pannier.pool.counters import PoolCounters
@@ -37,6 +35,7 @@ from pannier.pool.settings import PoolSettings
 from pannier.pool.slots import Action, Check, Close, Grant, Holder, Leak, Open, Refuse, Slot
 from pannier.pool.tickets import Ticket, TicketState
 from pannier.pool.timings import PoolTimings
+from pannier.sync.pool_threads import Decision, Note, Remains, Waiter, this_thread
 
 logger = logging.getLogger("pannier.pool")
 
@@ -44,9 +43,6 @@ CLOSE_GRACE = 1.0
 """Seconds a shutdown gives to closes that still run at its deadline."""
 LONGEST_SLEEP = 3600.0
 """Seconds; an endless timeout is slept in pieces that every platform can count."""
-
-Note = Callable[["ConnectionPool"], None]
-"""What the keeper is asked to do with the pool, where it is still there."""
 
 
 class ConnectionPool:
@@ -93,7 +89,7 @@ class ConnectionPool:
         """All that belongs to this process; a forked child begins anew."""
         self._keeper: SimpleQueue[Note | list[Any]] | None = None
         self._remains = Remains(self._core)
-        self._decision = Decision(self._remains)
+        self._decision = Decision(self._remains, ConnectionPool._sweep)
         self._armed = inf
         self._closes = 0
         """Closes that were decided and are not done."""
@@ -406,99 +402,6 @@ class ConnectionPool:
         for connector in lost:
             hooks.abandon(connector)
         self._begin()
-
-
-class Waiter:
-    """A thread that waits for its turn. Its lock is C code: safe to release in a finalizer."""
-
-    __slots__ = ("_turn",)
-
-    def __init__(self) -> None:
-        self._turn = _thread.allocate_lock()
-        self._turn.acquire()
-
-    def wait(self, timeout: float) -> bool:
-        """Whether the answer came within `timeout` seconds."""
-        return self._turn.acquire(timeout=timeout)
-
-    def granted(self, connector: Any) -> None:
-        """The ticket holds the connector."""
-        self._turn.release()
-
-    def refused(self, error: PannierError, count: int) -> None:
-        """The ticket holds the error."""
-        self._turn.release()
-
-
-class Remains:
-    """What is left to close when a pool was dropped; it must not refer to the pool."""
-
-    __slots__ = ("core", "keeper", "process")
-
-    def __init__(self, core: PoolCore) -> None:
-        self.core = core
-        self.keeper: SimpleQueue[Note | list[Any]] | None = None
-        self.process = os.getpid()
-
-
-class Decision:
-    """The critical section, in which the core is asked, and what may interrupt it."""
-
-    __slots__ = ("_remains", "depth", "late", "lock")
-
-    def __init__(self, remains: Remains) -> None:
-        self.lock = threading.RLock()
-        self.depth = 0
-        self.late: deque[tuple[Any, bool, Holder | None]] = deque()
-        """Given back by a finalizer that interrupted a decision: (connector, broken, holder)."""
-        self._remains = remains
-
-    def __enter__(self) -> Decision:
-        self.lock.acquire()
-        if self.depth:
-            self.lock.release()
-            raise RuntimeError(
-                "A finalizer that interrupted the pool may give connectors back, and nothing else."
-            )
-        self.depth = 1
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.depth = 0
-        if self.late and self._remains.keeper is not None:
-            self._remains.keeper.put(ConnectionPool._sweep)
-        self.lock.release()
-
-
-class ThisThread:
-    """Stands for one thread among the holders of connectors; ids are used again, this is not."""
-
-    __slots__ = ("__weakref__", "_thread")
-
-    def __init__(self) -> None:
-        self._thread = threading.current_thread()
-
-    def done(self) -> bool:
-        """Whether the thread has ended."""
-        return not self._thread.is_alive()
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        self.thread = ThisThread()
-
-
-_here = _Here()
-
-
-def this_thread() -> ThisThread:
-    """The same object in one thread, always, and in no other."""
-    return _here.thread
 
 
 def _keep(reference: weakref.ref[ConnectionPool], notes: SimpleQueue[Note | list[Any]]) -> None:
