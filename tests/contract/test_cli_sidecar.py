@@ -21,11 +21,12 @@ from tests.real.programs import free_port
 from tests.real.sidecar import PANNIER, sidecar
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `pannier ARGUMENTS` to its end."""
+def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `pannier ARGUMENTS` to its end, with no other variables of its own."""
     environment = {name: value for name, value in os.environ.items() if "PANNIER" not in name}
     return subprocess.run(
         [str(PANNIER), *arguments],
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -151,10 +152,9 @@ USAGE = {
 
 
 @pytest.mark.parametrize("name", USAGE)
-def test_wrong_usage_ends_with_2(name: str) -> None:
-    ended = run("sidecar", *USAGE[name])
-    assert ended.returncode == 2, ended.stderr
-    assert "Error:" in ended.stderr
+def test_wrong_usage_ends_with_2(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sidecar", *USAGE[name]]) == 2
+    assert "Error: " in capsys.readouterr().err
 
 
 def test_a_busy_port_ends_with_1_and_names_it() -> None:

@@ -89,6 +89,7 @@ def import_command(
             ends.callback(ledger.close)
         # A store that is not there, or no sidecar at all, is told before a line is read.
         client.request("GET", path_of(place.store))
+        client.close()  # By the time of the comparison an idle connection may be gone.
         show = ends.enter_context(progress(moved, f"importing into {place}", None))
 
         def refused(line: Line, why: str) -> None:
