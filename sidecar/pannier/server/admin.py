@@ -7,7 +7,6 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from pannier.errors import PannierError
 from pannier.metrics import CONTENT_TYPE, Metrics
@@ -17,6 +16,7 @@ from pannier.server.answers import JSON, Answer
 from pannier.server.budget import Budget
 from pannier.server.exchange import Exchange, Reply
 from pannier.server.lane import answer_safely
+from pannier.server.lean_aiohttp import BaseRequest
 from pannier.server.refusals import MethodNotAllowed, NotFound, NotReady
 from pannier.server.serving import Serving
 
@@ -35,15 +35,15 @@ class Admin:
         self._budget = Budget(serving.budget.limit)
         self._began = monotonic()
 
-    async def handle(self, request: web.BaseRequest) -> Reply:
+    async def handle(self, request: BaseRequest) -> Reply:
         """Answer one request."""
         return await self._carry_out(request, None)
 
-    async def refuse(self, request: web.BaseRequest, error: PannierError) -> Reply:
+    async def refuse(self, request: BaseRequest, error: PannierError) -> Reply:
         """Answer what is no HTTP."""
         return await self._carry_out(request, error)
 
-    async def _carry_out(self, request: web.BaseRequest, broken: PannierError | None) -> Reply:
+    async def _carry_out(self, request: BaseRequest, broken: PannierError | None) -> Reply:
         exchange = Exchange(request, self._budget, self._serving.settings.client_timeout)
         try:
             answer = await answer_safely(exchange, lambda: self._answer(exchange, broken))

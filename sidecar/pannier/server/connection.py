@@ -12,18 +12,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import (
-    MAX_MSG_QUEUE_SIZE,
-    RequestHandler,
-    RequestPayloadError,
-    _ErrInfo,
-)
-
 from pannier.errors import PannierError
 from pannier.server.framing import MAX_HEAD, MAX_TARGET, Framing, Head
+from pannier.server.lean_aiohttp import (
+    EMPTY_PAYLOAD,
+    MAX_MSG_QUEUE_SIZE,
+    BaseRequest,
+    BrokenMessage,
+    HttpProcessingError,
+    RequestHandler,
+    RequestPayloadError,
+    Server,
+    StreamReader,
+    StreamResponse,
+)
 from pannier.server.refusals import BadRequest
 
 log = logging.getLogger("pannier.server")
@@ -32,7 +34,7 @@ LINGER = 2.0
 """Seconds a refused client is listened to after its answer: closing while its bytes are still
 coming would reset the connection, and the answer could be lost with it."""
 
-Refuse = Callable[[web.BaseRequest, PannierError], Awaitable[Any]]
+Refuse = Callable[[BaseRequest, PannierError], Awaitable[Any]]
 
 
 class Connection(RequestHandler):
@@ -182,7 +184,7 @@ class Connection(RequestHandler):
             self._incoming.set_exception(refusal)
             return
         self._request_count += 1
-        info = _ErrInfo(status=refusal.status, exc=refusal, message=str(refusal))
+        info = BrokenMessage(status=refusal.status, exc=refusal, message=str(refusal))
         self._messages.append((info, EMPTY_PAYLOAD))
         self._wake()
 
@@ -224,12 +226,12 @@ class Connection(RequestHandler):
     # Answers ------------------------------------------------------------------------------------
 
     def _make_error_handler(
-        self, err_info: _ErrInfo
-    ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        self, err_info: BrokenMessage
+    ) -> Callable[[BaseRequest], Awaitable[StreamResponse]]:
+        async def refuse(request: BaseRequest) -> StreamResponse:
             reply = await self._refuse(request, cast(PannierError, err_info.exc))
             await self.linger()
-            return cast(web.StreamResponse, reply)
+            return cast(StreamResponse, reply)
 
         return refuse
 
@@ -254,12 +256,12 @@ class Connection(RequestHandler):
             log.error("a connection failed: %s", args[0] if args else error, exc_info=error)
 
 
-class ConnectionServer(web.Server):
+class ConnectionServer(Server):
     """aiohttp's low-level server, making our connections."""
 
     def __init__(
         self,
-        handler: Callable[[web.BaseRequest], Awaitable[Any]],
+        handler: Callable[[BaseRequest], Awaitable[Any]],
         *,
         refuse: Refuse,
         client_timeout: float,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from aiohttp import web
-
 from pannier.errors import PannierError, TooLarge
 from pannier.server.answers import CLOSE, KEEP, Answer, encode, stream_head
 from pannier.server.budget import Budget
 from pannier.server.connection import Connection
+from pannier.server.lean_aiohttp import BaseRequest
 from pannier.server.problems import problem
 from pannier.server.refusals import BadRequest, Overloaded, UnsupportedMediaType
 
@@ -33,7 +32,7 @@ class Reply:
     def __init__(self, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         """Nothing is left to send."""
 
     async def write_eof(self) -> None:
@@ -48,7 +47,7 @@ class Exchange:
         "key", "method", "schema", "status", "store",
     )  # fmt: skip
 
-    def __init__(self, request: web.BaseRequest, budget: Budget, client_timeout: float) -> None:
+    def __init__(self, request: BaseRequest, budget: Budget, client_timeout: float) -> None:
         self._request = request
         self._budget = budget
         self._client_timeout = client_timeout

@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import cast
 
 import msgspec
-from aiohttp import web
 
 from pannier.config.served import ServedStore
 from pannier.errors import ObjectExistError, PannierError
@@ -29,6 +28,7 @@ from pannier.server import (
 )
 from pannier.server.answers import JSON, Answer
 from pannier.server.exchange import Exchange, Reply
+from pannier.server.lean_aiohttp import BaseRequest
 from pannier.server.record_calls import RecordRequest
 from pannier.server.refusals import (
     BadRequest,
@@ -76,15 +76,15 @@ class Lane:
             "record": self._record,
         }
 
-    async def handle(self, request: web.BaseRequest) -> Reply:
+    async def handle(self, request: BaseRequest) -> Reply:
         """Answer one request."""
         return await self._carry_out(request, None)
 
-    async def refuse(self, request: web.BaseRequest, error: PannierError) -> Reply:
+    async def refuse(self, request: BaseRequest, error: PannierError) -> Reply:
         """Answer what is no HTTP; nothing follows it on its connection."""
         return await self._carry_out(request, error)
 
-    async def _carry_out(self, request: web.BaseRequest, broken: PannierError | None) -> Reply:
+    async def _carry_out(self, request: BaseRequest, broken: PannierError | None) -> Reply:
         began = perf_counter()
         serving = self._serving
         exchange = Exchange(request, serving.budget, serving.settings.client_timeout)
