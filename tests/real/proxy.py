@@ -17,7 +17,7 @@ class Proxy:
         self.delay = 0.0
         """Seconds every piece of an answer is held back."""
         self.cut_after: int | None = None
-        """Bytes of answers that still pass; then the connection that asks for more is cut."""
+        """Bytes of answers that still pass; then that connection is cut, and this is None again."""
         self.swallow = False
         """Answers are read and dropped, as if the network did it."""
         self.connections = 0
@@ -102,10 +102,10 @@ class Proxy:
         if self.swallow:
             return True
         with self._lock:
+            ends = self.cut_after is not None and self.cut_after <= len(data)
             if self.cut_after is not None:
                 data = data[: self.cut_after]
-                self.cut_after -= len(data)
-            ends = self.cut_after == 0
+                self.cut_after = None if ends else self.cut_after - len(data)
         sink.sendall(data)
         return not ends
 

@@ -144,7 +144,8 @@ class RedisWire(asyncio.Protocol):
             self.close("it does not speak Redis's protocol")
             return
         if self._reader.has_data():
-            # More than was asked for: which of the replies was the stranger, nobody can tell.
+            # Which of the replies was the stranger, nobody can tell: so none of them counts.
+            self._replies = []
             self.close("it sent more replies than it was asked for")
             return
         self._done = None

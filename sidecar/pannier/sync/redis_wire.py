@@ -96,7 +96,8 @@ class RedisWire:
                     received.append(reply)
             else:
                 if reader.has_data():
-                    # Which of the replies was the stranger, nobody can tell.
+                    # Which of the replies was the stranger, nobody can tell: none of them counts.
+                    received.clear()
                     raise ConnectionResetError(0, "it sent more replies than it was asked for")
                 return
 

@@ -258,7 +258,9 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         if says_noscript(reply):
             reply = (self._send(command.with_text(), 1, write=True))[0]
         if not isinstance(reply, list):
-            raise failure(reply, f"{schema} (a batch of {len(writes)})", write=True)
+            keys = ", ".join(dict.fromkeys(names[:3]))
+            where = f"{schema} (a batch of {len(writes)}, Redis key {keys})"
+            raise failure(reply, where, write=True)
         return [command.outcomes[code] for code in reply]
 
     def size(self, schema: str) -> int:
