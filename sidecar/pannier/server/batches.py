@@ -130,6 +130,8 @@ def _operation(text: bytes, max_record_bytes: int) -> tuple[Write, bool]:
         raise InvalidRequest(f"The member record is missing: {_OPERATION_SHAPE}.")
     elif len(value) > max_record_bytes:
         raise TooLarge(f"The record has {len(value)} bytes, over the limit of {max_record_bytes}.")
+    else:
+        json_text.check_depth(value)
     return Write(key, value, _condition(op, bodies.text_of(found, "ifMatch"))), op in (
         "insert",
         "update",

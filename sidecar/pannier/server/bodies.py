@@ -11,6 +11,9 @@ from pannier.errors import InvalidKey, PannierError
 from pannier.keys import MAX_KEY_BYTES, key_text
 from pannier.server.refusals import InvalidRequest
 
+ENVELOPE_DEPTH = 4
+"""Levels of JSON around a record in a body; the record's own are checked when it is taken out."""
+
 
 def members(body: bytes, allowed: frozenset[str], shape: str) -> dict[str, bytes]:
     """The members of the object `body`, each as the bytes it is.
@@ -18,7 +21,7 @@ def members(body: bytes, allowed: frozenset[str], shape: str) -> dict[str, bytes
     Raises InvalidRecord if it is not JSON, and InvalidRequest if it is no object or has a member
     that is not `allowed`; `shape` tells what is.
     """
-    json_text.check(body)
+    json_text.check(body, what="body", depth=json_text.MAX_DEPTH + ENVELOPE_DEPTH)
     return of_checked(body, allowed, shape)
 
 

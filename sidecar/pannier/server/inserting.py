@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from pannier import json_text
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.errors import ObjectExistError
 from pannier.etags import etag_of
@@ -28,6 +29,7 @@ def read(body: bytes) -> tuple[str, bytes]:
     if "record" not in found:
         raise InvalidRequest(f"The body needs the member record: {_SHAPE}.")
     key = bodies.key_of(found["key"]) if "key" in found else uuid7()
+    json_text.check_depth(found["record"])
     return key, found["record"]
 
 
