@@ -120,7 +120,8 @@ class Group:
             try:
                 member.replied(reply)
             except Exception:
-                log.exception("the answer to an operation could not be made")
+                # A bug of ours must not cost the members behind this one their answers.
+                log.exception("an operation's answer could not be made")
         if loss is not None:
             for member in islice(members, len(replies), None):
                 member.lost(loss)
