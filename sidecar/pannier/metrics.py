@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pannier.config.served import ServedStore, StoreTable
@@ -196,6 +195,8 @@ def http_families(http: HttpCounts) -> Iterator[Metric]:
 
 def sidecar_families(table: StoreTable) -> Iterator[Metric]:
     """The configuration that runs, and the build that runs it."""
+    from importlib import metadata
+
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     applies = CounterMetricFamily(

@@ -193,7 +193,7 @@ class FastLane(asyncio.Protocol):
         serving.budget.taken -= len(request.body)
         if len(answer.body) > SMALL:
             answer = self._affordable(request, answer)
-        last = self._ended and not self._rest and not self._held
+        last = (self._ended or serving.draining) and not self._rest and not self._held
         self._transport.write(encode(answer, method != "HEAD", CLOSE if last else b""))
         serving.http.record[method].count(answer.status, request.seconds)
         if last:
