@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.hdfs_parts.jars import hadoop_classpath
-from tests.real.hdfs_parts.nodes import Node, wait_until
+from tests.real.hdfs_parts.nodes import Node, listens, wait_until
 from tests.real.hdfs_parts.rest import Rest
 from tests.real.programs import free_port
 
@@ -29,7 +29,7 @@ HA_ADMIN = "org.apache.hadoop.hdfs.tools.DFSHAAdmin"
 STATE = "Hadoop:service=NameNode,name=FSNamesystemState"
 STATUS = "Hadoop:service=NameNode,name=NameNodeStatus"
 
-READY_SECONDS = 60
+READY_SECONDS = 90
 USER = "pannier"
 """Whom the stores of the tests are: no superuser, so permissions and quotas hold for them."""
 
@@ -267,7 +267,7 @@ def start_pair(home: Path) -> HAPair:
     pair = HAPair(namenodes, ports, datanode, journalnode)
     try:
         journalnode.start()
-        wait_until(lambda: answers(journal), READY_SECONDS, "the JournalNode listens")
+        wait_until(lambda: listens(journal), READY_SECONDS, "the JournalNode listens")
         namenodes["nn1"].run(NAMENODE, "-format", "-nonInteractive")
         shutil.copytree(home / "nn1" / "name", home / "nn2" / "name")
     except BaseException:
@@ -275,17 +275,6 @@ def start_pair(home: Path) -> HAPair:
         raise
     start_all(pair)
     return pair
-
-
-def answers(port: int) -> bool:
-    """Whether something accepts connections on a port of this machine."""
-    import socket
-
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")

@@ -70,8 +70,9 @@ _KINDS = {
     "MaxDirectoryItemsExceededException": Kind.FULL,
     "AccessControlException": Kind.REFUSED,
     "AuthorizationException": Kind.REFUSED,
-    "SecurityException": Kind.REFUSED,
+    "SecurityException": Kind.NOT_NOW,
     "InvalidToken": Kind.NOT_NOW,
+    "AuthenticationException": Kind.NOT_NOW,
     "InvalidPathException": Kind.REFUSED,
     "IllegalArgumentException": Kind.REFUSED,
     "ParentNotDirectoryException": Kind.REFUSED,
@@ -83,6 +84,8 @@ _KINDS = {
     "HadoopIllegalArgumentException": Kind.REFUSED,
 }
 _ELSEWHERE = frozenset({"StandbyException", "RetriableException", "ObserverRetryOnActiveException"})
+_OF_LOGIN = frozenset({"SecurityException", "InvalidToken", "AuthenticationException"})
+"""What a name, ticket or token meets that is not believed: a new one may be, so not refused."""
 _ERRORS: dict[Kind, type[PannierError]] = {
     Kind.MISSING: BackendRefused,
     Kind.EXISTS: BackendRefused,
@@ -100,8 +103,8 @@ def refusal(operation: str, status: int, body: bytes) -> Refusal:
         return without_exception(operation, status)
     kind = _KINDS.get(name, Kind.FAILED)
     text = f"HDFS answered {operation} with {name}: {message}"
-    if name == "InvalidToken":
-        text = f"HDFS refuses the delegation token: {message}"
+    if name in _OF_LOGIN:
+        text = f"HDFS refuses this login (username, Kerberos ticket or delegation token): {message}"
     return Refusal(kind, _ERRORS[kind](text), elsewhere=name in _ELSEWHERE)
 
 
