@@ -7,6 +7,7 @@ others within `drain_timeout`, close the stores. A second signal ends the proces
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -83,6 +84,7 @@ class Sidecar:
         try:
             addresses = await self._listen()
             await self.configuration.start()
+            spare_the_collector()
             announce(*addresses)
             await self._stop.wait()
             await self._leave()
@@ -211,6 +213,16 @@ class Sidecar:
         await self.configuration.close()
         if self.settings.unix_socket is not None and len(self._listeners) > 0:
             self.settings.unix_socket.unlink(missing_ok=True)
+
+
+def spare_the_collector() -> None:
+    """Have garbage collection pass over what was made at the start, and come less often.
+
+    Requests leave no cycles behind, but with 256 of them under way the usual threshold of 700
+    objects is passed in every turn of the loop, and each pass looks at all of them: 0.7 µs a GET.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def token_file(settings: SidecarSettings) -> TokenFile | None:
