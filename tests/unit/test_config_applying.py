@@ -444,6 +444,29 @@ async def test_each_end_is_counted_once_for_each_configuration(world: World) -> 
     assert world.table.applies == {"applied": 0, "pending": 2, "rejected": 1}
 
 
+async def test_what_is_wanted_while_a_change_is_made_is_not_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+    adjust = keeper.adjust
+
+    async def slow(backend: KeyValueStoreBackendBase, document: Any) -> None:
+        under_way.set()
+        await go_on.wait()
+        await adjust(backend, document)
+
+    monkeypatch.setattr(keeper, "adjust", slow)
+    world.apply(shop=redis(timeout="4s"))
+    await under_way.wait()
+    world.apply(shop=redis(host="new"))
+    go_on.set()
+    await until(lambda: world.backend.host == "new")
+    assert await world.end() == End("applied")
+    assert world.table.applies["applied"] == 2
+
+
 async def test_a_fault_of_ours_does_not_end_the_keeping(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -30,8 +30,8 @@ EndState = Literal["applied", "pending", "rejected"]
 LOOK_EVERY: Final = 0.5
 """Seconds between looks at the operations' outcomes: one that the backend failed brings the next
 ping forward."""
-PING_EVERY: Final = 5.0
-"""Seconds between pings of a healthy backend."""
+PING_EVERY: Final = 2.0
+"""Seconds between pings of a healthy backend: one costs about 0.1 ms of CPU."""
 RETRY_FIRST: Final = 0.1
 """Seconds before the first new try at a backend that was not reached; it doubles each time."""
 RETRY_LAST: Final = 2.0
@@ -194,7 +194,8 @@ class Keeper:
         if found.step is Step.IN_PLACE and self.served.generation is not None:
             await adjust(self.served.generation.backend, wanted.document)
         self._runs(wanted)
-        self._finish(End("applied"))
+        if wanted is self._wanted:  # While it was adjusted, something newer may have come.
+            self._finish(End("applied"))
         return 0
 
     def _install(self, wanted: ResolvedStore) -> None:
@@ -225,11 +226,11 @@ class Keeper:
         try:
             await self._unless_news(backend.ping())
         except (BackendUnavailable, OperationTimeout, PoolTimeout, PoolFull) as error:
-            await _close(backend)
+            await self._discard(backend)
             self._refused(f"The new configuration is pending: {error}", "pending", error.code)
             return await self._check_beside(self._backoff())
         except PannierError as error:
-            await _close(backend)
+            await self._discard(backend)
             self._refused(str(error), "rejected", error.code)
             return await self._check_beside(RETRY_REFUSED)
         except BaseException:
@@ -239,6 +240,12 @@ class Keeper:
         self._runs(wanted)
         self._healthy()
         return PING_EVERY
+
+    async def _discard(self, backend: KeyValueStoreBackendBase) -> None:
+        """Close a backend that was not reached. Raises Superseded if meanwhile news came."""
+        await _close(backend)
+        if self._news.is_set():
+            raise Superseded
 
     async def _check_beside(self, delay: float) -> float:
         """Look after what runs while what is wanted has to wait."""
@@ -293,7 +300,7 @@ class Keeper:
             task.add_done_callback(self._closing.discard)
 
     def _runs(self, wanted: ResolvedStore) -> None:
-        self.running = self._wanted = wanted
+        self.running = wanted
         self.served.type = wanted.document.spec.type
         self._refusal = None
         self._tries = 0
