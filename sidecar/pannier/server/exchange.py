@@ -190,12 +190,13 @@ class Exchange:
 
     async def stream(self, data: bytes) -> bool:
         """Write one part and wait until the client took it; False if the client is gone."""
-        if self._request.version == (1, 1):
-            data = b"%x\r\n%b\r\n" % (len(data), data)
         self._budget.give(self._held)
         self._held = 0
         self._hold(len(data), force=True)
-        self._write(data)
+        if self._request.version == (1, 1):
+            self._write(b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._write(data)
         await self.drain()
         return self.connection.transport is not None
 
@@ -217,10 +218,10 @@ class Exchange:
         self._budget.take(size, force=force)
         self._held += size
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, *parts: bytes) -> None:
         transport = self.connection.transport
         if transport is not None:
-            transport.write(data)
+            transport.writelines(parts)
 
     async def drain(self) -> None:
         """Wait while the client is behind; one that takes nothing for long is given up."""

@@ -6,7 +6,11 @@ one read: so no backend connection is held while a client is slow.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha1
+from itertools import compress
+from struct import Struct
 
 import msgspec
 
@@ -37,17 +41,55 @@ def _refuses(parameter: str) -> bool:
 
 
 def lines(page: ScanPage, asked: ListRequest) -> bytes:
-    """The batch's records that are asked for, a line each: about 1 µs a record of 250 bytes."""
-    matches = asked.matches
-    parts: list[bytes] = []
-    for key, value in zip(page.keys, page.values, strict=True):
-        if matches is not None and not matches(value):
-            continue
-        tag = sha1(value, usedforsecurity=False).hexdigest().encode()
-        if b"\n" in value or b"\r" in value:
-            value = value.translate(_LINE_ENDS)  # between tokens only: a string has none raw
-        parts.append(b'{"key":%b,"etag":"\\"%b\\"","record":%b}\n' % (_json(key), tag, value))
-    return b"".join(parts)
+    """The batch's records that are asked for, a line each.
+
+    A step at a time over the whole batch, because a step at a time for each record takes twice as
+    long: 1.0 µs a record of 250 bytes, of which SHA-1 is 0.6.
+    """
+    keys, values = page.keys, page.values
+    if asked.matches is not None:
+        held = list(map(asked.matches, values))
+        keys, values = list(compress(keys, held)), list(compress(values, held))
+    if not values:
+        return b""
+    names, tags = encoded(keys), tags_of(values)
+    text = joined(names, tags, values)
+    if text.count(b"\n") == len(values) and b"\r" not in text:
+        return text
+    # Line ends stand between tokens only (a string has none raw), so they become spaces; the tags
+    # are those of the bytes as they are stored.
+    clean = [value.translate(_LINE_ENDS) for value in values]
+    return joined(names, tags, clean)
+
+
+def joined(names: list[bytes], tags: Iterable[bytes], values: list[bytes]) -> bytes:
+    """The lines of these keys (as JSON strings without quotes), ETags and records."""
+    return b"".join(
+        [
+            b'{"key":"%b","etag":"\\"%b\\"","record":%b}\n' % each
+            for each in zip(names, tags, values, strict=True)
+        ]
+    )
+
+
+def tags_of(values: list[bytes]) -> tuple[bytes, ...]:
+    """The ETags of `values`, without quotes."""
+    digests = b"".join([sha1(value, usedforsecurity=False).digest() for value in values])
+    return _tag_splitter(len(values)).unpack(digests.hex().encode())
+
+
+@lru_cache(maxsize=64)
+def _tag_splitter(count: int) -> Struct:
+    """What cuts a text of `count` tags into them."""
+    return Struct("40s" * count)
+
+
+def encoded(keys: list[str]) -> list[bytes]:
+    """The keys as JSON strings without quotes: in one go where none of them needs an escape."""
+    whole = _json(keys)
+    if b"\\" in whole:
+        return [_json(key)[1:-1] for key in keys]
+    return whole[2:-2].split(b'","')
 
 
 async def stream(
