@@ -89,6 +89,7 @@ class PoolOnPaper:
         while self.core.actions:
             action = self.core.actions.popleft()
             if isinstance(action, Grant):
+                action.ticket.collected = True
                 action.ticket.granted(action.connector)
             elif isinstance(action, Refuse):
                 action.ticket.refused(action.error, action.count)
@@ -108,11 +109,11 @@ class PoolOnPaper:
                 assert isinstance(action, Check)
                 self.checks.append(action)
 
-    def borrow(self, weight: int = 1, *, holder: Any = None, where: object = None) -> Borrower:
+    def borrow(self, weight: int = 1, *, where: object = None) -> Borrower:
         """Ask as a driver does: take, look, or stand in line. Raises what refuses at once."""
         borrower = Borrower(self)
         place = None
-        connector = self.core.take(self.now, holder, where) if weight == 1 else None
+        connector = self.core.take(self.now, where) if weight == 1 else None
         if connector is not None:
             if connector not in self.seen_dead:
                 borrower.granted(connector)
@@ -125,7 +126,6 @@ class PoolOnPaper:
                 borrower.granted,
                 borrower.refused,
                 weight=weight,
-                holder=holder,
                 where=where,
                 place=place,
             )
@@ -133,9 +133,9 @@ class PoolOnPaper:
             self.act()
         return borrower
 
-    def give_back(self, borrower: Borrower, *, broken: bool = False, holder: Any = None) -> None:
+    def give_back(self, borrower: Borrower, *, broken: bool = False) -> None:
         connector, borrower.connector = borrower.connector, None
-        self.core.release(connector, self.now, broken=broken, holder=holder)
+        self.core.release(connector, self.now, broken=broken)
         self.act()
 
     def join(self, borrower: Borrower, weight: int = 1) -> bool:

@@ -72,9 +72,9 @@ async def test_a_connection_is_lent_connected_and_used_again(make_pool: MakePool
     pool = make_pool()
     connector = await pool.acquire()
     assert await connector.ask(b"one") == b"one"
-    pool.release(connector)
+    pool.give_back(connector)
     assert await pool.acquire() is connector
-    pool.release(connector)
+    pool.give_back(connector)
     assert gauges(pool) == (0, 1, 0, 0)
 
 
@@ -83,7 +83,7 @@ async def test_an_idle_connection_is_taken_without_a_round_trip(
 ) -> None:
     pool = make_pool()
     assert pool.take_now() is None
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     for _ in range(100):
         connector = pool.take_now()
         assert connector is not None
@@ -97,10 +97,10 @@ async def test_a_connection_older_than_the_freshness_rule_is_asked_first(
     now = [100.0]
     config = {"port": tiny_server.port}
     pool = ConnectionPool(AsyncConnector, config, PoolSettings(), clock=lambda: now[0])
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     now[0] += 0.6
     assert pool.take_now() is None
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     assert tiny_server.lines == [HELLO, PING]
     await pool.shutdown(0)
 
@@ -110,14 +110,14 @@ async def test_a_connection_the_server_closed_is_never_lent(
 ) -> None:
     pool = make_pool(max_connections=2)
     first, second = await pool.acquire(), await pool.acquire()
-    pool.release(first)
-    pool.release(second)
+    pool.give_back(first)
+    pool.give_back(second)
     tiny_server.cut()
     await until(lambda: not first.looks_alive() and not second.looks_alive())
     connector = await pool.acquire()
     assert connector not in (first, second)
     assert await connector.ask(b"alive") == b"alive"
-    pool.release(connector)
+    pool.give_back(connector)
     assert pool.counters.closed["broken"] == 2
 
 
@@ -130,10 +130,10 @@ async def test_a_released_connection_that_the_server_closed_is_not_handed_on(
     await until(lambda: pool.stats()["pending"] == 1)
     tiny_server.cut()
     await until(lambda: not connector.looks_alive())
-    pool.release(connector)
+    pool.give_back(connector)
     fresh = await waiter
     assert fresh is not connector
-    pool.release(fresh)
+    pool.give_back(fresh)
 
 
 async def test_a_slow_dial_holds_up_neither_a_release_nor_an_idle_borrow(
@@ -144,15 +144,15 @@ async def test_a_slow_dial_holds_up_neither_a_release_nor_an_idle_borrow(
     tiny_server.mute.add(HELLO)
     third = asyncio.create_task(pool.acquire())
     await until(lambda: tiny_server.count(HELLO) == 3)
-    pool.release(second)
+    pool.give_back(second)
     assert await third is second, "what comes back first serves the longest waiter"
-    pool.release(first)
+    pool.give_back(first)
     assert await pool.acquire() is first
     assert gauges(pool) == (2, 0, 1, 0)
     tiny_server.speak()
     await until(lambda: gauges(pool) == (2, 1, 0, 0))
-    pool.release(first)
-    pool.release(second)
+    pool.give_back(first)
+    pool.give_back(second)
 
 
 async def test_a_dial_slower_than_connection_timeout_goes_on_and_becomes_idle(
@@ -197,7 +197,7 @@ async def test_64_tasks_on_16_connections_get_within_a_tenth_of_the_same_share(
             for _ in range(3):  # the same work for each, so that the count tells of the pool alone
                 await asyncio.sleep(0)
             counts[number] += 1
-            pool.release(connector)
+            pool.give_back(connector)
             if sum(counts) > 6400:
                 enough.set()
 
@@ -217,7 +217,7 @@ async def test_idle_connections_are_closed_by_a_timer_of_the_loop(
     pool = make_pool(idle_timeout=0.05, min_idle=1)
     borrowed = [await pool.acquire() for _ in range(3)]
     for connector in borrowed:
-        pool.release(connector)
+        pool.give_back(connector)
     await until(lambda: gauges(pool) == (0, 1, 0, 0))
     await until(lambda: tiny_server.open_connections == 1)
     assert pool.counters.closed["idle"] == tiny_server.accepted - 1
@@ -236,34 +236,30 @@ async def test_a_leak_is_logged_with_where_the_connector_was_taken(
         again = await forgetful()
         await until(lambda: pool.stats()["leaks"] == 2)
     assert [record.message.count("in forgetful") for record in caplog.records] == [1, 1]
-    pool.release(dialed)
-    pool.release(again)
+    pool.give_back(dialed)
+    pool.give_back(again)
 
 
 # Giving back ------------------------------------------------------------------------------------
 
 
-async def test_releasing_twice_raises_also_when_another_task_holds_it_by_then(
+async def test_releasing_twice_raises_also_when_it_is_being_handed_to_another(
     make_pool: MakePool,
 ) -> None:
     pool = make_pool(max_connections=1)
     connector = await pool.acquire()
     other = asyncio.create_task(pool.acquire())
     await until(lambda: pool.stats()["pending"] == 1)
-    pool.release(connector)
+    pool.give_back(connector)
     with pytest.raises(NotBorrowed, match="already"):
-        pool.release(connector)
+        pool.give_back(connector)
     assert await other is connector
     assert gauges(pool) == (1, 0, 0, 0)
-
-    async def give_back_for_the_other() -> None:
-        pool.release(connector)
-
-    await asyncio.create_task(give_back_for_the_other())
+    pool.give_back(connector)  # what one task borrowed another may give back
     with pytest.raises(NotBorrowed):
-        pool.release(connector)
+        pool.give_back(connector)
     with pytest.raises(ValueError, match="not borrowed"):
-        pool.release(object())
+        pool.give_back(object())
     assert gauges(pool) == (0, 1, 0, 0)
 
 
@@ -281,7 +277,7 @@ async def test_a_thousand_hand_overs_in_a_row_need_no_stack(make_pool: MakePool)
 
     for _ in range(5000):
         pool.enqueue(1, granted, lambda error, count: None)
-    pool.release(connector)
+    pool.give_back(connector)
     assert served == [connector] * 5000
     assert gauges(pool) == (0, 1, 0, 0)
 
@@ -297,10 +293,10 @@ async def test_who_fails_when_granted_loses_no_slot(
     pool.enqueue(1, granted, lambda error, count: None)
     waiter = asyncio.create_task(pool.acquire())
     await until(lambda: pool.stats()["pending"] == 2)
-    pool.release(connector)
+    pool.give_back(connector)
     fresh = await waiter
     assert fresh is not connector, "nobody knows what the borrower did to it"
-    pool.release(fresh)
+    pool.give_back(fresh)
     assert "a borrower failed" in caplog.text
 
 
@@ -315,7 +311,7 @@ async def test_members_join_the_tail_and_are_refused_each_at_his_time(make_pool:
     pool.leave(ticket, 0)
     await until(lambda: len(refused) == 2)
     assert refused == [(PoolTimeout, 1), (PoolTimeout, 1)]
-    pool.release(connector)
+    pool.give_back(connector)
 
 
 # Cancelled at every await -----------------------------------------------------------------------
@@ -357,21 +353,21 @@ class Interrupted:
 
 async def cold(pool: ConnectionPool) -> None:
     """Queued for a dial."""
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
 
 
 async def in_line(pool: ConnectionPool) -> None:
     """Queued behind a borrower, and handed his connection."""
     holder = await pool.acquire()
     asyncio.get_running_loop().call_later(0.005, pool.give_back, holder)
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
 
 
 async def validating(pool: ConnectionPool) -> None:
     """Waiting for the check of an old connection."""
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     pool._clock = lambda: time.monotonic() + 1  # a second has passed
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
 
 
 async def in_mid_command(pool: ConnectionPool) -> None:
@@ -415,7 +411,7 @@ async def test_cancelled_at_any_await_no_slot_is_lost_and_nobody_reads_anothers_
         for number in range(3):
             connector = await asyncio.wait_for(pool.acquire(), 10)
             assert await connector.ask(b"%d" % number) == b"%d" % number
-            pool.release(connector)
+            pool.give_back(connector)
         assert gauges(pool)[0] == 0
         if work.suspensions < at:
             assert not interrupted
@@ -432,13 +428,13 @@ async def test_a_task_cancelled_just_as_it_is_handed_a_connection_gives_it_to_th
     first = asyncio.create_task(pool.acquire())
     second = asyncio.create_task(pool.acquire())
     await until(lambda: pool.stats()["pending"] == 2)
-    pool.release(connector)
+    pool.give_back(connector)
     first.cancel()
     first.cancel()
     assert await second is connector
     with pytest.raises(asyncio.CancelledError):
         await first
-    pool.release(connector)
+    pool.give_back(connector)
 
 
 async def test_when_every_task_of_the_loop_is_cancelled_no_slot_is_lost(
@@ -455,7 +451,7 @@ async def test_when_every_task_of_the_loop_is_cancelled_no_slot_is_lost(
         await settled(pool)
         assert at_rest(pool) and gauges(pool)[2] == 0
         await asyncio.sleep(SHORTEST)
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
 
 
 # The end ----------------------------------------------------------------------------------------
@@ -472,7 +468,7 @@ async def test_shutdown_waits_for_borrowed_ones_and_returns_when_the_last_is_clo
         await pool.acquire()
     assert not waiter.done()
     assert await connector.ask(b"still working") == b"still working"
-    pool.release(connector)
+    pool.give_back(connector)
     await waiter
     await until(lambda: tiny_server.open_connections == 0)
     assert pool.counters.closed["drain"] == 1
@@ -489,7 +485,7 @@ async def test_shutdown_closes_by_force_at_its_deadline(
     with pytest.raises(PoolClosed):
         await waiter
     await until(lambda: tiny_server.open_connections == 0)
-    pool.release(connector)
+    pool.give_back(connector)
     await pool.shutdown()
 
 
@@ -502,7 +498,7 @@ async def test_shutdown_does_not_wait_for_a_dial_or_a_close_that_hangs(
 
     monkeypatch.setattr("pannier.aio.pool_driver.CLOSE_GRACE", 0.02)
     pool = make_pool(Hanging)
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     tiny_server.mute.add(HELLO)
     held = pool.take_now()
     dialing = asyncio.create_task(pool.acquire())
@@ -541,7 +537,7 @@ async def test_a_pool_that_was_never_used_shuts_down(make_pool: MakePool) -> Non
 async def test_a_pool_dropped_without_shutdown_closes_its_sockets(tiny_server: TinyServer) -> None:
     config = {"port": tiny_server.port}
     pool = ConnectionPool(AsyncConnector, config, PoolSettings(min_idle=2))
-    pool.release(await pool.acquire())
+    pool.give_back(await pool.acquire())
     await settled(pool)
     gone = weakref.ref(pool)
     del pool
@@ -561,7 +557,7 @@ def test_a_pool_starts_afresh_in_a_second_loop_when_the_first_is_closed(
     async def use() -> Any:
         connector = await pool.acquire()
         await connector.ask(b"hello from this loop")
-        pool.release(connector)
+        pool.give_back(connector)
         return connector
 
     first = asyncio.run(use())
@@ -582,8 +578,8 @@ def test_a_connector_borrowed_in_a_closed_loop_may_be_given_back_in_the_next(
     async def use() -> None:
         fresh = await pool.acquire()
         assert fresh is not held
-        pool.release(held)
-        pool.release(fresh)
+        pool.give_back(held)
+        pool.give_back(fresh)
         await pool.shutdown()
 
     asyncio.run(use())
@@ -609,7 +605,7 @@ async def test_a_pool_used_from_a_second_loop_while_the_first_runs_raises(
             await pool.acquire()
 
         async def give_back() -> None:
-            pool.release(connector)
+            pool.give_back(connector)
 
         for work in (borrow, give_back):
             try:
@@ -623,7 +619,7 @@ async def test_a_pool_used_from_a_second_loop_while_the_first_runs_raises(
     assert len(errors) == 2
     assert all("another event loop" in str(error) for error in errors)
     assert gauges(pool) == (1, 0, 0, 0)
-    pool.release(connector)
+    pool.give_back(connector)
 
 
 # Time -------------------------------------------------------------------------------------------
@@ -635,10 +631,10 @@ async def test_a_step_of_the_wall_clock_changes_nothing(
     pool = make_pool(connection_timeout=60, idle_timeout=60, max_lifetime=600)
     connector = await pool.acquire()
     monkeypatch.setattr(time, "time", lambda: 4e9)
-    pool.release(connector)
+    pool.give_back(connector)
     assert await pool.acquire() is connector
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    pool.release(connector)
+    pool.give_back(connector)
     assert await pool.acquire() is connector
-    pool.release(connector)
+    pool.give_back(connector)
     assert pool.stats()["closed"] == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -103,13 +104,9 @@ def shows_life(connection: socket.socket | None) -> bool:
     """Whether the socket is open and has nothing to read."""
     if connection is None or connection.fileno() < 0:
         return False
-    try:
-        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return not poll.poll(0)
 
 
 class AsyncConnector:
@@ -202,8 +199,7 @@ class SyncConnector:
             return False
 
     def ask(self, word: bytes) -> bytes:
-        if self.socket is None:
-            raise ConnectionError("closed")
+        assert self.socket is not None
         self.unanswered += 1
         self.socket.sendall(word + b"\n")
         line: bytes = self.reader.readline()
@@ -224,4 +220,3 @@ class SyncConnector:
         if self.socket is not None:
             self.reader.close()
             self.socket.close()
-            self.socket = None

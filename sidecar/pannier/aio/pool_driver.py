@@ -16,7 +16,7 @@ import os
 import random as random_module
 import time
 import weakref
-from asyncio import _get_running_loop, current_task, get_running_loop
+from asyncio import _get_running_loop, get_running_loop
 from collections.abc import Callable, Coroutine
 from functools import partial
 from math import inf
@@ -30,7 +30,7 @@ from pannier.pool.counters import PoolCounters
 from pannier.pool.hooks import seems_alive
 from pannier.pool.leaks import call_site, leak_text
 from pannier.pool.settings import PoolSettings
-from pannier.pool.slots import Check, Close, GiveUp, Grant, Holder, Leak, Open, Refuse, Slot
+from pannier.pool.slots import Check, Close, GiveUp, Grant, Leak, Open, Refuse, Slot
 from pannier.pool.tickets import Ticket, TicketState
 from pannier.pool.timings import PoolTimings
 
@@ -93,7 +93,17 @@ class ConnectionPool:
         None also where anybody waits already (a newcomer never overtakes), where the pool is
         closed, and where the connection needs a round trip first: then `enqueue`.
         """
-        return self._take(None)
+        core = self._core if get_running_loop() is self._loop else self._bound()
+        looks_alive = self._looks_alive
+        while True:
+            now = self._clock()
+            where = None if core.settings.leak_threshold is None else call_site()
+            connector = core.take(now, where)
+            if connector is None or looks_alive is None or seems_alive(looks_alive, connector):
+                if core.actions or core.due < self._armed:
+                    self._act()
+                return connector
+            core.dud(connector, now)
 
     def enqueue(
         self,
@@ -110,7 +120,13 @@ class ConnectionPool:
         than once; every other error: all that are left). Raises at once, and calls nothing:
         PoolFull, PoolClosed, BackendUnavailable.
         """
-        return self._enqueue(weight, granted, refused, None)
+        core = self._core if get_running_loop() is self._loop else self._bound()
+        where = None if core.settings.leak_threshold is None else call_site()
+        now = self._clock()
+        try:
+            return core.enqueue(now, granted, refused, weight=weight, where=where)
+        finally:
+            self._act()
 
     def join(self, ticket: Ticket, weight: int = 1) -> bool:
         """Put `weight` more operations, arriving now, into the last ticket of the queue.
@@ -134,7 +150,15 @@ class ConnectionPool:
         `broken`: its stream may hold another's reply, so it is closed. Raises NotBorrowed (a
         ValueError) where the connector is not out, and changes nothing.
         """
-        self._release(connector, broken, None)
+        if _get_running_loop() is not self._loop:
+            self._check_loop()
+        looks_alive = self._looks_alive
+        if not broken and looks_alive is not None:
+            broken = not seems_alive(looks_alive, connector)
+        core = self._core
+        core.release(connector, self._clock(), broken=broken)
+        if core.actions or core.due < self._armed:
+            self._act()
 
     # The coroutine API --------------------------------------------------------------------------
 
@@ -143,40 +167,34 @@ class ConnectionPool:
 
         Cancelled at any moment, it leaves the line, or gives back what it was just granted.
         """
-        task = current_task()
-        connector = self._take(task)
+        connector = self.take_now()
         if connector is not None:
             return connector
-        loop = get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+        answer: asyncio.Future[Any] = get_running_loop().create_future()
 
         def granted(connector: Any) -> None:
             if answer.done():
-                self._release(connector, False, None)
+                self.give_back(connector)
             else:
+                ticket.collected = False
                 answer.set_result(connector)
 
         def refused(error: PannierError, _: int) -> None:
             if not answer.done():
                 answer.set_exception(error)
 
-        ticket = self._enqueue(1, granted, refused, task)
+        ticket = self.enqueue(1, granted, refused)
         try:
-            return await answer
+            connector = await answer
         except BaseException:
+            ticket.collected = True
             if ticket.state is TicketState.WAITING:
                 self._core.leave(ticket)
             elif answer.done() and not answer.cancelled() and answer.exception() is None:
-                self._release(answer.result(), False, None)
+                self.give_back(answer.result())
             raise
-
-    def release(self, connector: Any, *, broken: bool = False) -> None:
-        """`give_back` for who took the connector by `acquire`.
-
-        It also notices when this task gave the connector back before, and it has since been lent
-        to another one that still runs. (What `take_now` gave goes back by `give_back`.)
-        """
-        self._release(connector, broken, current_task())
+        ticket.collected = True
+        return connector
 
     async def shutdown(self, timeout: float = 5.0) -> None:
         """Refuse everybody, wait up to `timeout` seconds for borrowed ones, then close them.
@@ -201,10 +219,17 @@ class ConnectionPool:
                     task.cancel()
 
     async def reconfigure(self, **settings: Any) -> None:
-        """Change settings of the live pool. Raises ValueError or TypeError, and changes nothing."""
+        """Change settings of the live pool. Raises ValueError or TypeError, and changes nothing.
+
+        Returns when the connections that are too many are closed, or a second later.
+        """
         core = self._bound()
+        others = set(self._tasks)
         core.reconfigure(self._clock(), **settings)
         self._act()
+        closes = {task for task in self._tasks - others if task not in self._dials.values()}
+        if closes:
+            await asyncio.wait(closes, timeout=CLOSE_GRACE)
 
     # What others read ---------------------------------------------------------------------------
 
@@ -231,45 +256,6 @@ class ConnectionPool:
         return f"<ConnectionPool {self._core.described()}>"
 
     # Carrying it out ----------------------------------------------------------------------------
-
-    def _take(self, holder: Holder | None) -> Any | None:
-        core = self._core if get_running_loop() is self._loop else self._bound()
-        looks_alive = self._looks_alive
-        while True:
-            now = self._clock()
-            where = None if core.settings.leak_threshold is None else call_site()
-            connector = core.take(now, holder, where)
-            if connector is None or looks_alive is None or seems_alive(looks_alive, connector):
-                if core.actions or core.due < self._armed:
-                    self._act()
-                return connector
-            core.dud(connector, now)
-
-    def _enqueue(
-        self,
-        weight: int,
-        granted: Callable[[Any], None],
-        refused: Callable[[PannierError, int], None],
-        holder: Holder | None,
-    ) -> Ticket:
-        core = self._core if get_running_loop() is self._loop else self._bound()
-        where = None if core.settings.leak_threshold is None else call_site()
-        now = self._clock()
-        try:
-            return core.enqueue(now, granted, refused, weight=weight, holder=holder, where=where)
-        finally:
-            self._act()
-
-    def _release(self, connector: Any, broken: bool, holder: Holder | None) -> None:
-        if _get_running_loop() is not self._loop:
-            self._check_loop()
-        looks_alive = self._looks_alive
-        if not broken and looks_alive is not None:
-            broken = not seems_alive(looks_alive, connector)
-        core = self._core
-        core.release(connector, self._clock(), broken=broken, holder=holder)
-        if core.actions or core.due < self._armed:
-            self._act()
 
     def _act(self) -> None:
         """Carry out what the core queued, in order.
@@ -323,11 +309,12 @@ class ConnectionPool:
                 hooks.abandon(action.connector)
 
     def _grant(self, grant: Grant) -> None:
+        grant.ticket.collected = True
         try:
             grant.ticket.granted(grant.connector)
         except Exception:
             logger.exception("Pool %s: a borrower failed when it was granted", self.name)
-            self._release(grant.connector, True, None)
+            self.give_back(grant.connector, broken=True)
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:

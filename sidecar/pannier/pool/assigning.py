@@ -46,7 +46,7 @@ class Assigning(PoolState):
         connector = ticket.connector = slot.connector
         slot.since = now
         slot.number = ticket.number
-        slot.holder = ticket.holder
+        slot.ticket = ticket
         slot.where = ticket.where
         self.leases[id(connector)] = slot
         self.pending -= len(ticket.arrivals)

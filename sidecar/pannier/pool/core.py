@@ -13,7 +13,6 @@ connection exists, none is dialed, and none may be dialed now.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,6 @@ from pannier.pool import refusals
 from pannier.pool.assigning import FRESH, Assigning
 from pannier.pool.slots import (
     GiveUp,
-    Holder,
     Slot,
 )
 from pannier.pool.tickets import Ticket, TicketState
@@ -34,7 +32,7 @@ class PoolCore(Assigning):
 
     # Borrowing ----------------------------------------------------------------------------------
 
-    def take(self, now: float, holder: Holder | None = None, where: object = None) -> Any | None:
+    def take(self, now: float, where: object = None) -> Any | None:
         """The connector used last, if it is fresh and nobody waits; None: `enqueue`.
 
         The driver looks at its socket, and returns a dead one by `dud`.
@@ -50,7 +48,7 @@ class PoolCore(Assigning):
         idle.pop()
         self._sequence = slot.number = self._sequence + 1
         slot.since = now
-        slot.holder = holder
+        slot.ticket = None
         slot.where = where
         connector = slot.connector
         self.leases[id(connector)] = slot
@@ -81,7 +79,6 @@ class PoolCore(Assigning):
         refused: Callable[[PannierError, int], None],
         *,
         weight: int = 1,
-        holder: Holder | None = None,
         where: object = None,
         place: int | None = None,
     ) -> Ticket:
@@ -105,7 +102,7 @@ class PoolCore(Assigning):
             self._admit(weight, now, extra=starts_dial)
         if place is None:
             self._sequence = place = self._sequence + 1
-        ticket = Ticket(place, [now] * weight, granted, refused, holder, where)
+        ticket = Ticket(place, [now] * weight, granted, refused, where)
         self.pending += weight
         self.line.add(ticket)
         self._due_by(now + self.settings.connection_timeout)
@@ -139,37 +136,34 @@ class PoolCore(Assigning):
         self.pending -= ticket.weight
         ticket.state = TicketState.LEFT
 
-    def release(
-        self, connector: Any, now: float, *, broken: bool = False, holder: Holder | None = None
-    ) -> None:
+    def release(self, connector: Any, now: float, *, broken: bool = False) -> None:
         """Take a connector back; `broken` also where the driver saw that its socket is dead.
 
-        Raises NotBorrowed, and changes nothing, for a connector that is not out; and where
-        `holder` gave it back before, and it has since been lent to another who still runs (who
-        has ended may have left it to `holder`).
+        Raises NotBorrowed, and changes nothing, for a connector that is not out: given back
+        before, or a stranger's. Given back twice in a row it may be out again, handed to a waiter
+        that has not woken yet (its ticket is not `collected`): that is told too. Later it cannot
+        be told, for who holds a connector may leave its return to another task, a thread, or a
+        finalizer.
         """
         slot = self.leases.pop(id(connector), None)
         if slot is None:
             if self._surrendered.pop(id(connector), None) is None:
                 raise NotBorrowed(f"{connector!r} is not borrowed from pool {self.name}.")
             return
-        if holder is not None:
-            former = slot.former
-            if former is not None and former() is holder and slot.is_lent_to_another(holder):
-                self.leases[id(connector)] = slot
-                raise NotBorrowed(
-                    f"{connector!r} was given back to pool {self.name} already, "
-                    "and is lent to another borrower."
-                )
-            if not self._shared:
-                slot.former = weakref.ref(holder)
+        ticket = slot.ticket
+        if ticket is not None and not ticket.collected and not self._shared:
+            self.leases[id(connector)] = slot
+            raise NotBorrowed(
+                f"{connector!r} was given back to pool {self.name} already, "
+                "and is on its way to another borrower."
+            )
         if slot.holders > 1:
             slot.holders -= 1
             slot.spoiled |= broken
             self.leases[id(connector)] = slot
             return
         self.timings.use.observe(now - slot.since)
-        slot.holder = slot.where = None
+        slot.ticket = slot.where = None
         slot.leaked = False
         if broken or slot.spoiled:
             self._close(slot, "broken")

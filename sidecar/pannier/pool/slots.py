@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pannier.errors import PannierError
 from pannier.pool.tickets import Ticket
@@ -13,19 +12,12 @@ CloseReason = Literal["idle", "lifetime", "broken", "drain", "shrink"]
 CLOSE_REASONS: tuple[CloseReason, ...] = ("idle", "lifetime", "broken", "drain", "shrink")
 
 
-class Holder(Protocol):
-    """Who holds a connector: an asyncio task, or a thread. Compared by identity."""
-
-    def done(self) -> bool:
-        """Whether it has ended, and so uses the connector no more."""
-
-
 class Slot:
     """One connection from its dial to its close."""
 
     __slots__ = (
-        "born", "connector", "dies_at", "former", "holder", "holders", "leaked", "number",
-        "since", "spoiled", "spread", "where",
+        "born", "connector", "dies_at", "holders", "leaked", "number", "since", "spoiled",
+        "spread", "ticket", "where",
     )  # fmt: skip
 
     def __init__(self, since: float, spread: float) -> None:
@@ -39,19 +31,14 @@ class Slot:
         self.dies_at = float("inf")
         self.number = 0
         """The place in line its borrower had."""
-        self.holder: Holder | None = None
-        self.former: weakref.ref[Any] | None = None
-        """Who gave it back last."""
+        self.ticket: Ticket | None = None
+        """What it was lent for; None where it was taken without waiting."""
         self.holders = 1
         """How many share it (always 1 but in a shared pool)."""
         self.spoiled = False
         """In a shared pool: to be closed when the last holder gives it back."""
         self.where: object | None = None
         self.leaked = False
-
-    def is_lent_to_another(self, holder: object) -> bool:
-        """Whether somebody else than `holder` has it, who may still use it."""
-        return self.holder is not holder and (self.holder is None or not self.holder.done())
 
     def __repr__(self) -> str:
         return f"<Slot {self.connector!r} since={self.since:g}>"

@@ -23,7 +23,7 @@ class Ticket:
     """One place in the queue, for one or more operations that will share a connection."""
 
     __slots__ = (
-        "arrivals", "connector", "error", "granted", "holder", "number", "refused", "state",
+        "arrivals", "collected", "connector", "error", "granted", "number", "refused", "state",
         "where",
     )  # fmt: skip
 
@@ -33,7 +33,6 @@ class Ticket:
         arrivals: list[float],
         granted: Callable[[Any], None],
         refused: Callable[[PannierError, int], None],
-        holder: Any,
         where: object | None,
     ) -> None:
         self.number = number
@@ -42,13 +41,13 @@ class Ticket:
         """When each operation arrived, oldest first: as many as the ticket's weight."""
         self.granted = granted
         self.refused = refused
-        self.holder = holder
-        """Who will hold the connection (a task, a thread), or None."""
         self.where = where
         """Where it was asked for, for the leak warning, or None."""
         self.state = TicketState.WAITING
         self.connector: Any = None
         """What it was granted."""
+        self.collected = False
+        """Whether the borrower has woken and has it: set by the driver, after the grant."""
         self.error: PannierError | None = None
         """Why it was refused."""
 

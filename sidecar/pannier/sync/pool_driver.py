@@ -32,10 +32,10 @@ from pannier.pool.counters import PoolCounters
 from pannier.pool.hooks import seems_alive
 from pannier.pool.leaks import call_site, leak_text
 from pannier.pool.settings import PoolSettings
-from pannier.pool.slots import Action, Check, Close, Grant, Holder, Leak, Open, Refuse, Slot
+from pannier.pool.slots import Action, Check, Close, Grant, Leak, Open, Refuse, Slot
 from pannier.pool.tickets import Ticket, TicketState
 from pannier.pool.timings import PoolTimings
-from pannier.sync.pool_threads import Decision, Note, Remains, Waiter, this_thread
+from pannier.sync.pool_threads import Decision, Note, Remains, Waiter
 
 logger = logging.getLogger("pannier.pool")
 
@@ -99,17 +99,17 @@ class ConnectionPool:
 
     def acquire(self) -> Any:
         """A connected connector. Raises PoolTimeout, PoolFull, PoolClosed, BackendUnavailable."""
-        holder, core = this_thread(), self._core
+        core = self._core
         where = None if core.settings.leak_threshold is None else call_site()
         waiter = Waiter()
         with self._decision:
             if self._keeper is None:
                 self._wake_keeper()
             now = self._clock()
-            connector = core.take(now, holder, where)
+            connector = core.take(now, where)
             ticket = None
             if connector is None:
-                ticket = self._enqueue(waiter, holder, where, None)
+                ticket = self._enqueue(waiter, where, None)
             actions = self._decided()
         if actions:
             self._act(actions)
@@ -119,41 +119,41 @@ class ConnectionPool:
                 return connector
             with self._decision:
                 place = core.dud(connector, now)
-                ticket = self._enqueue(waiter, holder, where, place)
+                ticket = self._enqueue(waiter, where, place)
                 actions = self._decided()
             self._act(actions)
         return self._wait(waiter, ticket)
 
-    def release(self, connector: Any, *, broken: bool = False) -> None:
+    def give_back(self, connector: Any, *, broken: bool = False) -> None:
         """Take a connector back and hand it to the longest waiter.
 
         `broken`: its stream may hold another's reply, so it is closed, in this thread. Raises
-        NotBorrowed (a ValueError), and changes nothing, where the connector is not out, or where
-        this thread gave it back before and it has since been lent to another.
+        NotBorrowed (a ValueError), and changes nothing, where the connector is not out.
         """
         looks_alive = self._looks_alive
         if not broken and looks_alive is not None:
             broken = not seems_alive(looks_alive, connector)
-        holder = this_thread()
         decision = self._decision
         with decision.lock:
             if decision.depth:
-                decision.late.append((connector, broken, holder))
+                decision.late.append((connector, broken))
                 return
             with decision:
-                self._core.release(connector, self._clock(), broken=broken, holder=holder)
+                self._core.release(connector, self._clock(), broken=broken)
                 actions = self._decided()
         if actions:
-            self._act(actions, returning=True)
+            self._act(actions, close_here=True, start_threads=False)
 
     # Settings and the end -----------------------------------------------------------------------
 
     def reconfigure(self, **settings: Any) -> None:
         """Change settings of the live pool. Raises ValueError or TypeError, and changes nothing."""
         with self._decision:
+            if self._keeper is None:
+                self._wake_keeper()
             self._core.reconfigure(self._clock(), **settings)
             actions = self._decided()
-        self._act(actions)
+        self._act(actions, close_here=True)
 
     def shutdown(self, timeout: float = 5.0) -> None:
         """Refuse everybody, wait up to `timeout` seconds for borrowed ones, then close them.
@@ -202,14 +202,11 @@ class ConnectionPool:
 
     # Deciding, under the lock -------------------------------------------------------------------
 
-    def _enqueue(
-        self, waiter: Waiter, holder: Holder | None, where: object | None, place: int | None
-    ) -> Ticket:
+    def _enqueue(self, waiter: Waiter, where: object | None, place: int | None) -> Ticket:
         return self._core.enqueue(
             self._clock(),
             waiter.granted,
             waiter.refused,
-            holder=holder,
             where=where,
             place=place,
         )
@@ -218,9 +215,9 @@ class ConnectionPool:
         """End a decision: what it asks for, to be carried out once the lock is released."""
         core, late = self._core, self._decision.late
         while late:
-            connector, broken, holder = late.popleft()
+            connector, broken = late.popleft()
             try:
-                core.release(connector, self._clock(), broken=broken, holder=holder)
+                core.release(connector, self._clock(), broken=broken)
             except NotBorrowed as error:
                 self._tell_keeper(partial(_complain, error))
         if core.due < self._armed:
@@ -248,6 +245,7 @@ class ConnectionPool:
             self._withdraw(ticket)
             raise
         if ticket.state is TicketState.GRANTED:
+            ticket.collected = True
             return ticket.connector
         assert ticket.error is not None
         raise ticket.error
@@ -262,12 +260,15 @@ class ConnectionPool:
             if ticket.state is TicketState.WAITING:
                 self._core.leave(ticket)
             elif ticket.state is TicketState.GRANTED:
+                ticket.collected = True
                 self._core.release(ticket.connector, self._clock())
             actions = self._decided()
         self._act(actions)
 
-    def _act(self, actions: list[Action], *, returning: bool = False) -> None:
-        """Carry out, in order. `returning`: perhaps in a finalizer, so start no thread."""
+    def _act(
+        self, actions: list[Action], *, close_here: bool = False, start_threads: bool = True
+    ) -> None:
+        """Carry out, in order; a finalizer must start no threads, but leaves that to the keeper."""
         for action in actions:
             if isinstance(action, Grant):
                 action.ticket.granted(action.connector)
@@ -275,14 +276,14 @@ class ConnectionPool:
                 action.ticket.refused(action.error, action.count)
             elif isinstance(action, Leak):
                 logger.warning(leak_text(self.name, action.connector, action.held, action.where))
-            elif isinstance(action, Close) and returning:
+            elif isinstance(action, Close) and close_here:
                 self._disconnect(action.connector)
             elif isinstance(action, Open | Check | Close):
                 work = self._work(action)
-                if returning:
-                    self._tell_keeper(work)
-                else:
+                if start_threads:
                     work(self)
+                else:
+                    self._tell_keeper(work)
 
     def _work(self, action: Open | Check | Close) -> Note:
         """The note that starts the action's thread."""

@@ -1,4 +1,4 @@
-"""Parts of the threading driver: who waits, who holds a connector, the critical section."""
+"""Parts of the threading driver: who waits, the critical section, what a dropped pool leaves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 from pannier.errors import PannierError
 from pannier.pool.core import PoolCore
-from pannier.pool.slots import Holder
 
 Note = Callable[[Any], None]
 """What the keeper is asked to do with the pool, where it is still there."""
@@ -60,8 +59,8 @@ class Decision:
     def __init__(self, remains: Remains, sweep: Note) -> None:
         self.lock = threading.RLock()
         self.depth = 0
-        self.late: deque[tuple[Any, bool, Holder | None]] = deque()
-        """Given back by a finalizer that interrupted a decision: (connector, broken, holder)."""
+        self.late: deque[tuple[Any, bool]] = deque()
+        """Given back by a finalizer that interrupted a decision: (connector, broken)."""
         self._remains = remains
         self._sweep = sweep
 
@@ -85,29 +84,3 @@ class Decision:
         if self.late and self._remains.keeper is not None:
             self._remains.keeper.put(self._sweep)
         self.lock.release()
-
-
-class ThisThread:
-    """Stands for one thread among the holders of connectors; ids are used again, this is not."""
-
-    __slots__ = ("__weakref__", "_thread")
-
-    def __init__(self) -> None:
-        self._thread = threading.current_thread()
-
-    def done(self) -> bool:
-        """Whether the thread has ended."""
-        return not self._thread.is_alive()
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        self.thread = ThisThread()
-
-
-_here = _Here()
-
-
-def this_thread() -> ThisThread:
-    """The same object in one thread, always, and in no other."""
-    return _here.thread

@@ -38,7 +38,7 @@ class ConnectorManagerBase:
         is not this manager's.
         """
         spoiled = broken or is_spoiled_by(sys.exc_info()[1], connector)
-        self.pool.release(connector, broken=spoiled)
+        self.pool.give_back(connector, broken=spoiled)
 
     def connection(self) -> BorrowedConnection:
         """A context manager: a connected connector inside the block, given back at its end."""
@@ -80,7 +80,7 @@ class BorrowedConnection:
         trace: TracebackType | None,
     ) -> None:
         connector, self._connector = self._connector, None
-        self._pool.release(connector, broken=is_spoiled_by(error, connector))
+        self._pool.give_back(connector, broken=is_spoiled_by(error, connector))
 
 
 def is_spoiled_by(error: BaseException | None, connector: Any) -> bool:
