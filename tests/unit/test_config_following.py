@@ -194,14 +194,15 @@ async def test_a_file_that_is_gone_or_no_file_changes_nothing(followed: Followed
 async def test_a_half_written_file_removes_no_store(followed: Followed) -> None:
     await followed.start(memory("a"), memory("b"))
     generation = followed.store("b").generation
-    # The writer stops after the first document, for longer than two looks, and then goes on.
-    whole = memory("a", ", requestTimeout: 4s") + "---\n" + memory("b")
+    # The writer stops in the middle of a document, and after one, for longer than two looks.
+    first, second = memory("a", ", requestTimeout: 4s") + "---\n", memory("b")
     with followed.file.open("w") as file:
-        for part in (whole[:150], whole[150:260], whole[260:]):
+        for part in (first[:100], first[100:], second[:50], second[50:]):
             file.write(part)
             file.flush()
             await asyncio.sleep(0.02)
             assert followed.names == {"a", "b"}
+            assert followed.store("b").state == "ready"
     await until(lambda: followed.table.applies["applied"] >= 4)
     assert followed.store("b").generation is generation
     assert followed.table.error is None
