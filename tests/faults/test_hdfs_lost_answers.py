@@ -155,6 +155,32 @@ async def test_a_read_whose_answer_was_cut_is_made_once_more(
     assert await store.count("S") == 1
 
 
+async def test_an_operation_on_one_record_asks_the_namenode_no_more_than_it_must(
+    store: HDFSStoreBackend, plan: Plan
+) -> None:
+    await store.close()  # so that the sweep beside the first write is over
+    async with HDFSStoreBackend(
+        store.base_path, namenodes=store.namenodes, username=USER, max_connections=1
+    ) as fresh:
+        fresh.sweeper.is_due(time.monotonic())
+        await fresh.ping()
+        for operation, asked in (
+            (lambda: fresh.write("S", "new", b"1", IF_ABSENT), ["CREATE", "RENAME"]),
+            (lambda: fresh.write("S", "new", b"1"), ["CREATE", "RENAME", "RENAME"]),
+            (
+                lambda: fresh.write("S", "new", b"1", IF_PRESENT),
+                ["GETFILESTATUS", "CREATE", "RENAME"],
+            ),
+            (lambda: fresh.read("S", "new"), ["OPEN"]),
+            (lambda: fresh.contains("S", "new"), ["GETFILESTATUS"]),
+            (lambda: fresh.erase("S", "new"), ["DELETE"]),
+            (lambda: fresh.write("S", "new", b"1", IF_PRESENT), ["GETFILESTATUS"]),
+        ):
+            plan.seen.clear()
+            await operation()
+            assert plan.seen == asked
+
+
 async def test_a_new_file_whose_creation_was_not_answered_is_not_done(
     store: HDFSStoreBackend, direct: HDFSStoreBackend, plan: Plan
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -203,6 +204,8 @@ async def test_temporary_files_of_crashed_writers_are_swept_and_a_live_writers_n
         store.base_path, namenodes=hdfs.addresses, username=USER
     ) as another:
         await another.write("S", "new", b"1")
-    assert sorted(rest.names(writing)) == sorted(
-        name for kind, (name, _) in left.items() if kind != "crashed"
-    )
+        wanted = {name for kind, (name, _) in left.items() if kind != "crashed"}
+        deadline = time.monotonic() + 20
+        while set(rest.names(writing)) != wanted:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)

@@ -40,10 +40,19 @@ async def see_through(work: Coroutine[Any, Any, T]) -> T:
     A blocking call cannot be stopped, so its connection is lent out until it has returned, and a
     write of several steps leaves none of them undone.
     """
+    return await asyncio.shield(_started(work))
+
+
+def beside(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start `work()` and go on without it; it must not fail."""
+    _started(work())
+
+
+def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.ensure_future(work)
     _seen_through.add(task)
     task.add_done_callback(_ended)
-    return await asyncio.shield(task)
+    return task
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

@@ -30,6 +30,11 @@ def see_through(result: T) -> T:
     return result
 
 
+def beside(work: Callable[[], None]) -> None:
+    """Start `work()` in a thread of its own and go on without it; it must not fail."""
+    threading.Thread(target=work, name="pannier-beside", daemon=True).start()
+
+
 def each(function: Callable[[Item], T], items: Sequence[Item], parallel: int) -> list[T]:
     """`function` of every item, in the items' order, by at most `parallel` threads.
 

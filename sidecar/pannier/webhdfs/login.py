@@ -45,6 +45,7 @@ Login = SimpleLogin | TokenLogin | KerberosLogin
 def client_for(login: Login, addresses: tuple[str, ...], session: Any) -> Any:
     """The `hdfs` library's client that logs in this way on `session` (it is changed)."""
     url = ";".join(addresses)
+    _quiet()
     if isinstance(login, KerberosLogin):
         try:
             from hdfs.ext.kerberos import KerberosClient
@@ -75,6 +76,13 @@ def _process_user() -> str:
         raise BackendUnavailable(
             "This process's user has no name; give the HDFS store a username."
         ) from None
+
+
+def _quiet() -> None:
+    """The library logs each client it makes, and we make one a connection."""
+    log = logging.getLogger("hdfs.client")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.WARNING)
 
 
 _TOKEN = re.compile(r"(delegation|token)=[^&\s\"']+")

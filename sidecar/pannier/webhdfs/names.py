@@ -15,8 +15,8 @@ import re
 import uuid
 from urllib.parse import quote
 
-from pannier.errors import InvalidCursor, InvalidKey
-from pannier.keys import check_key
+from pannier.errors import InvalidCursor, InvalidKey, InvalidSchema
+from pannier.keys import check_key, check_schema
 
 SUFFIX = ".json"
 MAX_COMPONENT = 200
@@ -98,6 +98,14 @@ def check_place(cursor: str) -> tuple[str, ...]:
     ):
         raise InvalidCursor("This cursor was not made by this store.")
     return parts
+
+
+def check_name(cursor: str) -> None:
+    """Raise InvalidCursor unless a cursor over schemas is a schema's name, as all of them are."""
+    try:
+        check_schema(cursor)
+    except InvalidSchema:
+        raise InvalidCursor("This cursor was not made by this store.") from None
 
 
 def check_base_path(path: str) -> str:

@@ -58,6 +58,7 @@ class Session:
         """False once no NameNode could be reached or an answer was lost: then dial anew."""
         self._client: Any = None
         self._session: Any = None
+        self._closed = False
         self._answered_at = 0.0
 
     # Life -----------------------------------------------------------------------------------------
@@ -70,6 +71,8 @@ class Session:
         try:
             self._client = client_for(self.cluster.login, self.cluster.addresses, session)
             self._session = session
+            if self._closed:  # by another thread, which may have come too early to close anything
+                raise BackendUnavailable("The connection was closed while it was opened.")
             self.probe()
         except BaseException:
             self.close()
@@ -78,7 +81,8 @@ class Session:
         self.reachable = True
 
     def close(self) -> None:
-        """Close the connections; a closed session may be closed again, from any thread."""
+        """Close for good; a closed session may be closed again, from any thread."""
+        self._closed = True
         session, self._session, self._client = self._session, None, None
         if session is not None:
             session.close()
@@ -159,6 +163,7 @@ class Session:
                     break
             else:
                 self.cluster.serves(address)
+                self.reachable = True
                 return reply
         assert worst is not None
         if not isinstance(worst, Refusal):

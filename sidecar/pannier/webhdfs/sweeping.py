@@ -15,9 +15,9 @@ from pannier.webhdfs.records import FAILURES
 from pannier.webhdfs.session import Session
 
 EVERY_SECONDS = 3600.0
-"""A store looks at most this often, before a write that comes along."""
+"""A store looks at its first write, and then at most this often, beside a write."""
 MAX_SECONDS = 1.0
-"""The longest a sweep holds up the write before which it is made; the next one goes on."""
+"""The longest a sweep holds a connection; the next one goes on."""
 
 
 class Sweeper:

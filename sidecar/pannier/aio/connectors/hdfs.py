@@ -44,8 +44,9 @@ class HDFSConnector(BackendConnectorBase):
 
     async def connect(self) -> None:
         """Log in and prove that a NameNode serves. Raises BackendUnavailable, its cause chained."""
-        if self._worker is None:
-            self._worker = Worker()
+        self.abandon()
+        self._session = Session(self.cluster)
+        self._worker = Worker()
         try:
             await self._worker.run(self._session.open)
         except BaseException:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pannier.aio.connectors.hdfs import HDFSConnector
 from pannier.aio.managers import ConnectorManagerFactory
 from pannier.aio.stores.base import KeyValueStoreBackendBase
-from pannier.aio.worker import each, see_through
+from pannier.aio.worker import beside, each, see_through
 from pannier.errors import PannierError, Unsupported
 from pannier.operations import (
     ALWAYS,
@@ -24,7 +25,7 @@ from pannier.pool.modes import ConnectionMode
 from pannier.webhdfs import listing, records
 from pannier.webhdfs.login import KerberosLogin, Login, SimpleLogin, TokenLogin
 from pannier.webhdfs.namenodes import Cluster
-from pannier.webhdfs.names import check_base_path, check_place
+from pannier.webhdfs.names import check_base_path, check_name, check_place
 from pannier.webhdfs.session import Session
 from pannier.webhdfs.sweeping import Sweeper, sweep
 
@@ -80,7 +81,8 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
             login_of(username, delegation_token, kerberos),
             request_timeout=request_timeout,
         )
-        self._sweeper = Sweeper(time.monotonic())
+        self.sweeper = Sweeper(time.monotonic())
+        """When leftovers of crashed writers are looked for next."""
         self._manager = ConnectorManagerFactory.create_manager(
             HDFSConnector,
             {"cluster": self._cluster},
@@ -103,6 +105,11 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
     @request_timeout.setter
     def request_timeout(self, seconds: float) -> None:
         self._cluster.request_timeout = seconds
+
+    @property
+    def namenodes(self) -> tuple[str, ...]:
+        """The NameNodes' addresses."""
+        return self._cluster.addresses
 
     async def reconfigure(self, **settings: Any) -> None:
         """Change settings of the live pool. Raises ValueError, TypeError."""
@@ -133,13 +140,18 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
         self, schema: str, key: str, value: bytes, condition: Condition = ALWAYS
     ) -> Outcome:
         refuse_etags(condition)
-        if self._sweeper.is_due(time.monotonic()):
-            await self._lent(sweep, self.base_path)
+        if self.sweeper.is_due(time.monotonic()):
+            beside(self._sweep)
         return await self._lent(records.write, self.base_path, schema, key, value, condition)
 
     async def erase(self, schema: str, key: str, condition: Condition = ALWAYS) -> Outcome:
         refuse_etags(condition)
         return await self._lent(records.erase, self.base_path, schema, key)
+
+    async def _sweep(self) -> None:
+        """Remove what crashed writers left; what fails is left to the next sweep."""
+        with suppress(PannierError):
+            await self._lent(sweep, self.base_path)
 
     # Many at once ---------------------------------------------------------------------------------
 
@@ -219,6 +231,8 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
                 return total
 
     async def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
+        if cursor is not None:
+            check_name(cursor)
         some: list[tuple[str, int]] = []
         more = True
         while more:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pannier.errors import PannierError, Unsupported
@@ -21,11 +22,11 @@ from pannier.pool.modes import ConnectionMode
 from pannier.sync.connectors.hdfs import HDFSConnector
 from pannier.sync.managers import ConnectorManagerFactory
 from pannier.sync.stores.base import KeyValueStoreBackendBase
-from pannier.sync.worker import each, see_through
+from pannier.sync.worker import beside, each, see_through
 from pannier.webhdfs import listing, records
 from pannier.webhdfs.login import KerberosLogin, Login, SimpleLogin, TokenLogin
 from pannier.webhdfs.namenodes import Cluster
-from pannier.webhdfs.names import check_base_path, check_place
+from pannier.webhdfs.names import check_base_path, check_name, check_place
 from pannier.webhdfs.session import Session
 from pannier.webhdfs.sweeping import Sweeper, sweep
 
@@ -81,7 +82,8 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
             login_of(username, delegation_token, kerberos),
             request_timeout=request_timeout,
         )
-        self._sweeper = Sweeper(time.monotonic())
+        self.sweeper = Sweeper(time.monotonic())
+        """When leftovers of crashed writers are looked for next."""
         self._manager = ConnectorManagerFactory.create_manager(
             HDFSConnector,
             {"cluster": self._cluster},
@@ -104,6 +106,11 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
     @request_timeout.setter
     def request_timeout(self, seconds: float) -> None:
         self._cluster.request_timeout = seconds
+
+    @property
+    def namenodes(self) -> tuple[str, ...]:
+        """The NameNodes' addresses."""
+        return self._cluster.addresses
 
     def reconfigure(self, **settings: Any) -> None:
         """Change settings of the live pool. Raises ValueError, TypeError."""
@@ -132,13 +139,18 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
 
     def write(self, schema: str, key: str, value: bytes, condition: Condition = ALWAYS) -> Outcome:
         refuse_etags(condition)
-        if self._sweeper.is_due(time.monotonic()):
-            self._lent(sweep, self.base_path)
+        if self.sweeper.is_due(time.monotonic()):
+            beside(self._sweep)
         return self._lent(records.write, self.base_path, schema, key, value, condition)
 
     def erase(self, schema: str, key: str, condition: Condition = ALWAYS) -> Outcome:
         refuse_etags(condition)
         return self._lent(records.erase, self.base_path, schema, key)
+
+    def _sweep(self) -> None:
+        """Remove what crashed writers left; what fails is left to the next sweep."""
+        with suppress(PannierError):
+            self._lent(sweep, self.base_path)
 
     # Many at once ---------------------------------------------------------------------------------
 
@@ -216,6 +228,8 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
                 return total
 
     def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
+        if cursor is not None:
+            check_name(cursor)
         some: list[tuple[str, int]] = []
         more = True
         while more:
