@@ -132,6 +132,11 @@ class Framing:
         """The method of a whole request line."""
         found = _LINE.fullmatch(line)
         if found is None:
+            if not line.isascii():
+                raise BadRequest(
+                    "The request line holds a byte that is not ASCII: percent-encode it in the "
+                    "target (%C3%A9 for \u00e9)."
+                )
             raise BadRequest("This is not an HTTP/1.1 request line: METHOD /path HTTP/1.1.")
         if len(found[2]) > MAX_TARGET:
             raise too_long()

@@ -145,7 +145,10 @@ class RecordRequest:
         else:
             self._fail(self._mismatch(), 412)
 
-    def _mismatch(self) -> ETagMismatch:
+    def _mismatch(self) -> PannierError:
+        match = self.preconditions.match if self.preconditions is not None else None
+        if match is not None and match.any:  # it held: what did not is If-None-Match: * beside it
+            return ObjectExistError(f"{self.schema}/{self.key} exists already.")
         return ETagMismatch(
             f"{self.schema}/{self.key} has another ETag: read it again and decide anew."
         )
