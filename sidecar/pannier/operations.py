@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pannier.errors import PannierError
 
@@ -43,9 +43,11 @@ def if_match(*etags: str) -> Condition:
     return Condition("etag", etags)
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One write of a batch: `value` None deletes the record."""
+class Write(NamedTuple):
+    """One write of a batch: `value` None deletes the record.
+
+    A tuple, because a frozen dataclass takes 0.7 µs to make, and this 0.3.
+    """
 
     key: str
     value: bytes | None
