@@ -65,12 +65,13 @@ def grouped_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
 
 def sidecar_memory(request: pytest.FixtureRequest, names: Any) -> Opener:
     running: Sidecar = request.getfixturevalue("serving_both")
-    return lambda **keywords: names.SidecarStoreBackend(port=running.port, **keywords)
+    return lambda **keywords: names.SidecarStoreBackend(**({"port": running.port} | keywords))
 
 
 def sidecar_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
     running: Sidecar = request.getfixturevalue("serving_both")
-    return lambda **keywords: names.SidecarStoreBackend(port=running.port, store="real", **keywords)
+    options = {"port": running.port, "store": "real"}
+    return lambda **keywords: names.SidecarStoreBackend(**(options | keywords))
 
 
 def hdfs(request: pytest.FixtureRequest, names: Any, cluster_name: str = "hdfs") -> Opener:
