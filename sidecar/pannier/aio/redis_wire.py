@@ -44,6 +44,7 @@ class RedisWire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._lost: ConnectionLost | None = None
         self._done: Done | None = None
+        self._turn = asyncio.Lock()
         self._wanted = 0
         self._rests_at = 0.0
         self._readable = select.poll()
@@ -84,19 +85,20 @@ class RedisWire(asyncio.Protocol):
         """Send one pipeline and return its replies.
 
         Raises ConnectionLost if they are not in after `timeout` seconds, or cannot come any more;
-        then, and when it is cancelled, the connection is closed.
+        then, and when it is cancelled, the connection is closed. Callers at once take turns.
         """
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self.send(packed, replies, partial(_settle, future))
-        late = partial(self.close, f"no answer within {timeout:g} s", timed_out=True)
-        timer = self._loop.call_later(timeout, late)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self.close("given up in mid-command")
-            raise
-        finally:
-            timer.cancel()
+        async with self._turn:
+            future: asyncio.Future[list[Any]] = self._loop.create_future()
+            self.send(packed, replies, partial(_settle, future))
+            late = partial(self.close, f"no answer within {timeout:g} s", timed_out=True)
+            timer = self._loop.call_later(timeout, late)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                self.close("given up in mid-command")
+                raise
+            finally:
+                timer.cancel()
 
     def close(self, reason: str = "closed by us", *, timed_out: bool = False) -> None:
         """Close at once; a pipeline under way ends as lost for `reason`."""

@@ -36,7 +36,12 @@ class HttpWire:
 
     def looks_alive(self) -> bool:
         """What the socket shows without asking: False once its end, or an unasked byte, is in."""
-        return not self._closed and (self._turn.locked() or not self._readable.poll(0))
+        if not self._turn.acquire(blocking=False):
+            return not self._closed  # what comes in now is the answer that is waited for
+        try:
+            return not self._closed and not self._readable.poll(0)
+        finally:
+            self._turn.release()
 
     def exchange(self, request: bytes, method: str, timeout: float) -> Answer:
         """Send one request and return its answer.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 import time
 from typing import Any
 
@@ -35,6 +36,7 @@ class RedisWire:
         self._readable.register(sock, select.POLLIN | select.POLLPRI)
         self._lost: str | None = None
         self._waiting = False
+        self._turn = threading.Lock()
 
     @property
     def is_idle(self) -> bool:
@@ -43,6 +45,14 @@ class RedisWire:
 
     def looks_alive(self) -> bool:
         """What the socket shows without asking: False once its end, or an unasked byte, is in."""
+        if not self._turn.acquire(blocking=False):
+            return self._lost is None  # what comes in now is the reply that is waited for
+        try:
+            return self._is_quiet()
+        finally:
+            self._turn.release()
+
+    def _is_quiet(self) -> bool:
         return self._lost is None and not self._readable.poll(0)
 
     def execute(self, packed: bytes, replies: int, timeout: float) -> list[Any]:
@@ -50,33 +60,33 @@ class RedisWire:
 
         An error reply is a `hiredis.ReplyError` among them (or nested in one), never raised.
         Raises ConnectionLost if they are not in after `timeout` seconds, or cannot come any more;
-        then, and when it is interrupted, the connection is closed.
+        then, and when it is interrupted, the connection is closed. Callers at once
+        take turns.
         """
-        if self._waiting:
-            raise RuntimeError("This connection still waits for the replies to another pipeline.")
-        if self._lost is None and not self.looks_alive():
-            self.close("the server closed the connection, or sent what nobody asked for")
-        if self._lost is not None:
-            raise ConnectionLost(self._lost, sent=False)
-        self._waiting = True
-        received: list[Any] = []
-        try:
-            self._exchange(packed, received, replies, time.monotonic() + timeout)
-        except TimeoutError:
-            reason = f"no answer within {timeout:g} s"
-            self.close(reason)
-            raise ConnectionLost(reason, timed_out=True, replies=received) from None
-        except (OSError, ValueError, HiredisError) as error:
-            # ValueError: another thread closed the socket (a pool's shutdown past its deadline).
-            reason = self._lost or _reason(error)
-            self.close(reason)
-            raise ConnectionLost(reason, replies=received) from None
-        except BaseException:
-            self.close("given up in mid-command")
-            raise
-        finally:
-            self._waiting = False
-        return received
+        with self._turn:
+            if self._lost is None and not self._is_quiet():
+                self.close("the server closed the connection, or sent what nobody asked for")
+            if self._lost is not None:
+                raise ConnectionLost(self._lost, sent=False)
+            self._waiting = True
+            received: list[Any] = []
+            try:
+                self._exchange(packed, received, replies, time.monotonic() + timeout)
+            except TimeoutError:
+                reason = f"no answer within {timeout:g} s"
+                self.close(reason)
+                raise ConnectionLost(reason, timed_out=True, replies=received) from None
+            except (OSError, ValueError, HiredisError) as error:
+                # ValueError: another thread closed the socket (a shutdown past its deadline).
+                reason = self._lost or _reason(error)
+                self.close(reason)
+                raise ConnectionLost(reason, replies=received) from None
+            except BaseException:
+                self.close("given up in mid-command")
+                raise
+            finally:
+                self._waiting = False
+            return received
 
     def _exchange(self, packed: bytes, received: list[Any], wanted: int, deadline: float) -> None:
         sock, reader, buffer = self._socket, self._reader, self._buffer
