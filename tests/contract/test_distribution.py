@@ -48,6 +48,7 @@ def test_the_source_archive_holds_what_its_tests_need(built: Path) -> None:
 
 def test_the_installed_command_runs(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+                    "--ignore-installed",  # else pip would uninstall the one that is tested
                     "--no-warn-script-location", "--prefix", tmp_path, wheel],
                    check=True)  # fmt: skip
     [packages] = tmp_path.glob("lib/python*/site-packages")
