@@ -207,8 +207,10 @@ async def test_the_old_backend_finishes_its_requests_before_it_is_closed(world: 
     await until(lambda: world.shop.generation is not old)
     await asyncio.sleep(0.02)
     assert await served.read("Cart", "1") is None
+    assert world.table.leaving == {old}
     old.leave()
     await until(lambda: world.made[0].closed)
+    assert world.table.leaving == set()
 
 
 async def test_an_unreachable_change_is_pending_while_the_old_one_serves(world: World) -> None:
@@ -494,3 +496,17 @@ async def test_closing_closes_what_is_pending_and_what_drains_too(world: World) 
     await world.end()
     await world.applier.close()
     assert all(backend.closed for backend in world.made)
+
+
+async def test_closing_right_after_a_swap_closes_both_backends(world: World) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    old = world.shop.generation
+    assert old is not None
+    old.enter()
+    world.apply(shop=redis(host="new"))
+    while world.shop.generation is old:  # noqa: ASYNC110 - to come right after the swap
+        await asyncio.sleep(0)
+    await world.applier.close()
+    assert [backend.closed for backend in world.made] == [True, True]
+    assert world.table.leaving == set()

@@ -70,8 +70,11 @@ class Applier:
     async def close(self) -> None:
         """Close every store at once; the requests are done by now, or are given up."""
         keepers = [*self._keepers.values(), *self._retiring.values()]
-        for task in self._retiring:
+        retiring = list(self._retiring)
+        for task in retiring:
             task.cancel()
+        if retiring:
+            await asyncio.wait(retiring)
         await asyncio.gather(*(keeper.close() for keeper in keepers))
         self._keepers.clear()
 
@@ -85,7 +88,7 @@ class Applier:
                 # It was removed and is still draining: its counts go on under the same name.
                 served.counts = before.counts
             self._table.stores[name] = served
-            keeper = Keeper(served, ended=self._count, make=self._make)
+            keeper = Keeper(served, leaving=self._table.leaving, ended=self._count, make=self._make)
             self._keepers[name] = keeper
         return keeper
 

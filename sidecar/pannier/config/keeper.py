@@ -64,6 +64,7 @@ class Keeper:
         self,
         served: ServedStore,
         *,
+        leaving: set[Generation],
         ended: Callable[[End], None],
         make: Callable[[ResolvedStore], KeyValueStoreBackendBase] = build,
         random: Callable[[], float] = random_module.random,
@@ -74,6 +75,7 @@ class Keeper:
         self.end: End | None = None
         """What became of what is wanted now; None while it is not decided."""
         self._wanted: ResolvedStore | None = None
+        self._leaving = leaving
         self._ended = ended
         self._make = make
         self._random = random
@@ -85,7 +87,7 @@ class Keeper:
         self._was_ready = False
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], Generation] = {}
 
     # What others ask of it ----------------------------------------------------------------------
 
@@ -125,17 +127,22 @@ class Keeper:
         generation, self.served.generation = self.served.generation, None
         self.served.state = "draining"
         if generation is not None:
-            await _close_emptied(generation)
+            await self._close_emptied(generation)
         await self._await_closing()
 
     async def close(self) -> None:
         """Stop, and close the backend now, whatever runs on it."""
         await self._stop()
+        # A task that is cancelled before its first step closes nothing itself.
+        left = list(self._closing.values())
         for task in self._closing:
             task.cancel()
         await self._await_closing()
         if self.served.generation is not None:
-            await _close(self.served.generation.backend)
+            left.append(self.served.generation)
+        for generation in left:
+            self._leaving.discard(generation)
+            await _close(generation.backend)
 
     async def _stop(self) -> None:
         if self._task is not None:
@@ -295,9 +302,19 @@ class Keeper:
         count_groups(backend, self.served.counts.batch_sizes)
         before, self.served.generation = self.served.generation, Generation(backend)
         if before is not None:
-            task = asyncio.create_task(_close_emptied(before))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._leaving.add(before)
+            task = asyncio.create_task(self._close_emptied(before))
+            self._closing[task] = before
+            task.add_done_callback(self._closing.pop)
+
+    async def _close_emptied(self, generation: Generation) -> None:
+        """Close a backend that is served no more, after its last operation."""
+        self._leaving.add(generation)
+        try:
+            await generation.emptied()
+        finally:
+            self._leaving.discard(generation)
+            await _close(generation.backend)
 
     def _runs(self, wanted: ResolvedStore) -> None:
         self.running = wanted
@@ -383,14 +400,6 @@ class Keeper:
             for outcome in _FAILED
         )
         return self._failures > before
-
-
-async def _close_emptied(generation: Generation) -> None:
-    """Close a backend that is out of the table, after its last operation."""
-    try:
-        await generation.emptied()
-    finally:
-        await _close(generation.backend)
 
 
 async def _close(backend: KeyValueStoreBackendBase) -> None:

@@ -74,6 +74,8 @@ class StoreTable:
     """All served stores by name, and the configuration they came from."""
 
     stores: dict[str, ServedStore] = field(default_factory=dict)
+    leaving: set[Generation] = field(default_factory=set)
+    """Backends that were swapped out or removed, and still finish their operations."""
     version: str = ""
     source: Literal["default", "file", "stream"] = "default"
     applied_at: float | None = None

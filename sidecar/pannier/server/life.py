@@ -199,7 +199,8 @@ class Sidecar:
 
     def _taken(self) -> int:
         """How many requests were taken and are not answered."""
-        generations = [each.generation for each in self.serving.table.stores.values()]
+        table = self.serving.table
+        generations = [*(each.generation for each in table.stores.values()), *table.leaving]
         active = sum(each.active for each in generations if each is not None)
         queued = self._clients.queued if self._clients is not None else 0
         return self.serving.active + active + queued
