@@ -76,10 +76,12 @@ def sidecar_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
 
 def hdfs(request: pytest.FixtureRequest, names: Any, cluster_name: str = "hdfs") -> Opener:
     cluster = request.getfixturevalue(cluster_name)
-    base_path = cluster.new_base_path()
-    return lambda **keywords: names.HDFSStoreBackend(
-        base_path=base_path, namenodes=cluster.addresses, username=cluster.user, **keywords
-    )
+    options = {
+        "base_path": cluster.new_base_path(),
+        "namenodes": cluster.addresses,
+        "username": cluster.user,
+    }
+    return lambda **keywords: names.HDFSStoreBackend(**(options | keywords))
 
 
 def hdfs_ha(request: pytest.FixtureRequest, names: Any) -> Opener:
