@@ -9,6 +9,7 @@ place for a server name or for certificates held in memory.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -86,6 +87,18 @@ class RedisAddress:
         if self.unix_socket is not None:
             return self.unix_socket
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def node_of(text: str, port: int) -> tuple[str, int]:
+    """Host and port of `host`, `host:port` or `[address]:port`; `port` where it is left out.
+
+    Raises ValueError.
+    """
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+))(?::([0-9]{1,5}))?", text)
+    number = int(match[3]) if match and match[3] else port
+    if match is None or not 0 < number < 65536:
+        raise ValueError(f"A node is host or host:port, which {text!r} is not.")
+    return match[1] or match[2], number
 
 
 def plain(error: BaseException) -> str:

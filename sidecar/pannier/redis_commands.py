@@ -25,6 +25,8 @@ _pack = cast(Callable[[tuple[str | bytes, ...]], bytes], pack_command)
 """hiredis's own annotation allows one argument only."""
 
 PING = _pack(("PING",))
+ROLE = _pack(("ROLE",))
+"""Answers with a list that starts with b"master" or b"slave"."""
 
 
 class WriteCommand:
@@ -180,3 +182,8 @@ def auth(username: str | None, password: str | None) -> bytes:
 def select(db: int) -> bytes:
     """Choose the database."""
     return _pack(("SELECT", str(db)))
+
+
+def master_of(name: str) -> bytes:
+    """For a Sentinel: answers with the host and port of the master of that name, or None."""
+    return _pack(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name))

@@ -13,6 +13,7 @@ from hiredis import ReplyError
 from pannier import redis_commands as commands
 from pannier import redis_scanning as scanning
 from pannier.aio.connectors.redis import RedisConnector
+from pannier.aio.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.aio.managers import ConnectorManagerFactory
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.errors import BackendRefused
@@ -26,7 +27,7 @@ from pannier.operations import (
     WriteResult,
 )
 from pannier.pool.modes import ConnectionMode
-from pannier.redis_address import RedisTls
+from pannier.redis_address import RedisTls, node_of
 from pannier.redis_commands import WriteCommand
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import (
@@ -39,6 +40,7 @@ from pannier.redis_replies import (
 )
 from pannier.redis_scanning import BatchSizes, Place
 
+SENTINEL_PORT = 26379
 SCHEMA_SCAN = 1000
 """Redis keys walked by one SCAN: about 0.3 ms of the server's time."""
 SCHEMA_SCANS = 10
@@ -48,7 +50,8 @@ SCHEMA_SCANS = 10
 class RedisStoreBackend(KeyValueStoreBackendBase):
     """Records in Redis hashes: `<key_prefix><schema>`, or with buckets `...<schema>:<bucket>`.
 
-    `unix_socket` is dialed instead of host and port. `tls` asks for TLS, `RedisTls()` trusting
+    `unix_socket` is dialed instead of host and port; with `sentinels`, a list of `host:port`, they
+    are asked where `sentinel_master` is. `tls` asks for TLS, `RedisTls()` trusting
     what the system trusts. `key_prefix` and `hash_buckets` cannot be changed while there is data.
     `request_timeout` is the longest wait, in seconds, for one answer once its command was sent.
     The rest are the pool's settings (see PoolSettings) and its `name` in errors. It connects at
@@ -70,6 +73,8 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         password: str | None = None,
         *,
         unix_socket: str | None = None,
+        sentinels: Sequence[str] = (),
+        sentinel_master: str | None = None,
         tls: RedisTls | None = None,
         key_prefix: str = "pannier:",
         hash_buckets: int = 1,
@@ -86,24 +91,31 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
     ) -> None:
         if tls is not None and unix_socket is not None:
             raise ValueError("A unix socket has no TLS: give one of tls and unix_socket.")
+        if bool(sentinels) != bool(sentinel_master) or (sentinels and unix_socket is not None):
+            raise ValueError("Sentinels need sentinel_master, the name they know it by, alone.")
         self.layout = RedisLayout(key_prefix, hash_buckets)
         self.request_timeout = request_timeout
         self.is_open = False
         """Whether the layout record was checked; every operation sees to it by `open`."""
         self._sizes = BatchSizes()
+        connecting: dict[str, Any] = {
+            "db": db,
+            "username": username,
+            "password": password,
+            "tls": tls.context() if tls is not None else None,
+            "server_name": tls.server_name if tls is not None else None,
+            "timeout": min(connection_timeout, request_timeout),
+        }
+        connector: type[RedisConnector] = RedisConnector
+        if sentinels:
+            nodes = [node_of(text, SENTINEL_PORT) for text in sentinels]
+            connecting["sentinels"] = Sentinels(sentinel_master or "", nodes)
+            connector = SentinelRedisConnector
+        else:
+            connecting |= {"host": host, "port": port, "unix_socket": unix_socket}
         self._manager = ConnectorManagerFactory.create_manager(
-            self.connector_klass,
-            {
-                "host": host,
-                "port": port,
-                "db": db,
-                "username": username,
-                "password": password,
-                "unix_socket": unix_socket,
-                "tls": tls.context() if tls is not None else None,
-                "server_name": tls.server_name if tls is not None else None,
-                "timeout": min(connection_timeout, request_timeout),
-            },
+            connector,
+            connecting,
             connection_mode,
             max_connections=max_connections,
             connection_timeout=connection_timeout,

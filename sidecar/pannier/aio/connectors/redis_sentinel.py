@@ -1,0 +1,132 @@
+"""The connector to a Redis master that Sentinels watch: each dial asks them where it is now.
+
+It follows https://redis.io/docs/latest/develop/reference/sentinel-clients/: ask one Sentinel after
+the other, dial the address, and believe it only if the server there says that it is a master.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pannier import redis_commands as commands
+from pannier.aio.connectors.redis import RedisConnector
+from pannier.errors import BackendUnavailable
+from pannier.redis_address import RedisTls
+from pannier.redis_replies import ConnectionLost, LoginRefused
+
+
+class Sentinels:
+    """The Sentinels of one master, and where it was found last; a store's connectors share it."""
+
+    def __init__(self, master: str, nodes: Sequence[tuple[str, int]]) -> None:
+        self.master = master
+        """The name the Sentinels know it by."""
+        self.nodes = list(nodes)
+        """The one that answered last is asked first."""
+        self.found: tuple[str, int] | None = None
+
+    def answered(self, node: tuple[str, int]) -> None:
+        """Ask this one first the next time."""
+        if self.nodes[0] != node:
+            self.nodes = [node, *(other for other in self.nodes if other != node)]
+
+    def __repr__(self) -> str:
+        return f"<Sentinels of {self.master!r}, found at {self.found}>"
+
+
+class SentinelRedisConnector(RedisConnector):
+    """One connection to the master of `sentinels`."""
+
+    def __init__(
+        self,
+        sentinels: Sentinels,
+        db: int = 0,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        tls: RedisTls | ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        timeout: float = 5.0,
+    ) -> None:
+        """`tls` counts for the Sentinels too. They are asked without a login, or, where they want
+        one, with the server's.
+        """
+        super().__init__(
+            f"master {sentinels.master!r}", 0, db, username, password,
+            tls=tls, server_name=server_name, timeout=timeout,
+        )  # fmt: skip
+        self._sentinels = sentinels
+        self._place: tuple[str, int] | None = None
+
+    async def connect(self) -> None:
+        """Find the master, dial it and log in. Raises BackendUnavailable, its cause chained."""
+        master = self._sentinels.master
+        tried: set[tuple[str, int]] = set()
+        failures: list[BackendUnavailable] = []
+        for node in self._sentinels.nodes:
+            try:
+                place = await self._ask(node)
+                if place in tried:
+                    continue
+                tried.add(place)
+                await self._connect_to(place)
+            except BackendUnavailable as error:
+                failures.append(error)
+                continue
+            self._sentinels.answered(node)
+            self._sentinels.found = self._place = place
+            return
+        raise BackendUnavailable(
+            f"No Sentinel leads to the Redis master {master!r}: "
+            + " ".join(str(failure) for failure in failures)
+        ) from failures[0]
+
+    async def _connect_to(self, place: tuple[str, int]) -> None:
+        host, port = place
+        self._address = replace(self._address, host=host, port=port)
+        await super().connect()
+        role = await self._tell(self, commands.ROLE)
+        if not isinstance(role, list) or role[0] != b"master":
+            await self.disconnect()
+            raise BackendUnavailable(f"Redis at {self._address} is not a master now.")
+
+    async def _ask(self, node: tuple[str, int]) -> tuple[str, int]:
+        """Where this Sentinel says the master is."""
+        host, port = node
+        settings: dict[str, Any] = {
+            "tls": self._address.tls,
+            "server_name": self._address.server_name,
+            "timeout": self.timeout,
+        }
+        sentinel = RedisConnector(host, port, **settings)
+        try:
+            try:
+                await sentinel.connect()
+            except BackendUnavailable as error:
+                if not isinstance(error.__cause__, LoginRefused) or self.password is None:
+                    raise
+                sentinel = RedisConnector(
+                    host, port, username=self.username, password=self.password, **settings
+                )
+                await sentinel.connect()
+            reply = await self._tell(sentinel, commands.master_of(self._sentinels.master))
+        finally:
+            await sentinel.disconnect()
+        if not isinstance(reply, list):
+            raise BackendUnavailable(
+                f"The Sentinel at {host}:{port} knows no master {self._sentinels.master!r}."
+            )
+        return reply[0].decode(), int(reply[1])
+
+    async def _tell(self, connector: RedisConnector, packed: bytes) -> Any:
+        try:
+            return (await connector.execute(packed, 1, self.timeout))[0]
+        except ConnectionLost as lost:
+            raise BackendUnavailable(f"{connector} did not answer ({lost.reason}).") from lost
+
+    def looks_alive(self) -> bool:
+        """Also False once the master was found elsewhere: a connection to the old one is over."""
+        return self._place == self._sentinels.found and super().looks_alive()
