@@ -7,6 +7,8 @@ Answers are written straight to the transport, as the fast lane writes them; aio
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, cast
 
 from pannier.errors import PannierError, TooLarge
@@ -210,7 +212,10 @@ class Exchange:
         self._keep = False
         transport = self.connection.transport
         if transport is not None and self._request.version != (1, 1):
-            transport.abort()  # HTTP/1.0 tells a cut from an end by a reset alone
+            # HTTP/1.0 tells a cut from an end by a reset alone: closing must not linger.
+            held = transport.get_extra_info("socket")
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
 
     # Underneath ---------------------------------------------------------------------------------
 
