@@ -35,6 +35,7 @@ class Backend(InMemoryKeyValueStoreBackend):
         self.settings: dict[str, Any] = {}
         self.request_timeout = 5.0
         self.pings = 0
+        self.pool = {"max": 8, "in_use": 0, "pending": 0}
         self.closed = False
 
     @property
@@ -49,6 +50,9 @@ class Backend(InMemoryKeyValueStoreBackend):
         error = self.world.servers.get(self.host)
         if error is not None:
             raise error
+
+    def stats(self) -> dict[str, int]:
+        return self.pool
 
     async def reconfigure(self, **settings: Any) -> None:
         self.settings = settings
@@ -397,6 +401,34 @@ async def test_a_busy_pool_says_nothing_about_the_backend(world: World) -> None:
     pings = world.backend.pings
     await until(lambda: world.backend.pings > pings + 2)
     assert world.shop.state == "ready"
+
+
+@pytest.mark.parametrize("pool", [{"max": 8, "in_use": 8, "pending": 0},
+                                  {"max": 8, "in_use": 1, "pending": 1}])  # fmt: skip
+async def test_no_ping_joins_the_queue_of_a_busy_pool(world: World, pool: dict[str, int]) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    world.backend.pool = pool
+    await asyncio.sleep(0.02)
+    pings = world.backend.pings
+    await asyncio.sleep(0.05)
+    assert world.backend.pings == pings
+    world.servers["r"] = UNREACHABLE
+    world.shop.counts.count("get", "timeout", 0.001)
+    await until(lambda: world.shop.state == "unavailable")
+    world.servers["r"] = None
+    await until(lambda: world.shop.state == "ready")
+
+
+async def test_operations_that_work_are_as_good_as_a_ping(world: World) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    pings = world.backend.pings
+    for _ in range(40):
+        world.shop.counts.count("get", "record-not-found", 0.001)
+        await asyncio.sleep(0.001)
+    assert world.backend.pings <= pings + 2
+    await until(lambda: world.backend.pings > pings + 3)
 
 
 async def test_failing_operations_bring_the_next_ping_forward(

@@ -12,7 +12,7 @@ import logging
 import random as random_module
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.config.changes import Step, change
@@ -41,6 +41,7 @@ RETRY_REFUSED: Final = 30.0
 somebody has to change something first."""
 
 _FAILED: Final = ("backend-unavailable", "backend-refused", "timeout", "outcome-unknown")
+_WORKED: Final = ("ok", "record-not-found", "record-exists", "etag-mismatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Keeper:
         """Why the newest configuration does not run; shown while the store is ready."""
         self._tries = 0
         self._was_ready = False
-        self._failures = 0
+        self._seen = Signs(0, 0)
         self._task: asyncio.Task[None] | None = None
         self._closing: dict[asyncio.Task[None], Generation] = {}
 
@@ -177,7 +178,7 @@ class Keeper:
                 async with asyncio.timeout(min(left, LOOK_EVERY)):
                     await self._news.wait()
             except TimeoutError:
-                if self.served.state == "ready" and self._failures_grew():
+                if self.served.state == "ready" and signs(self.served).failed > self._seen.failed:
                     return
 
     async def _step(self) -> float:
@@ -264,7 +265,8 @@ class Keeper:
         generation = self.served.generation
         if generation is None:
             return RETRY_REFUSED
-        self._failures_grew()
+        if self._needs_no_ping(generation.backend):
+            return self._ping_every()
         try:
             await self._unless_news(generation.backend.ping())
         except (PoolTimeout, PoolFull):
@@ -391,15 +393,35 @@ class Keeper:
             return PING_EVERY
         return max(PING_EVERY, 2 * pool.idle_timeout)
 
-    def _failures_grew(self) -> bool:
-        """Whether operations failed by the backend's doing since the last look."""
-        before = self._failures
-        self._failures = sum(
-            counted.outcomes.get(outcome, 0)
-            for counted in self.served.counts.operations.values()
-            for outcome in _FAILED
-        )
-        return self._failures > before
+    def _needs_no_ping(self, backend: KeyValueStoreBackendBase) -> bool:
+        """Whether a ready store's own operations say enough, so that no ping gets in their way.
+
+        They work, or they keep every connection busy: then a ping would only wait, or be refused
+        and counted as if it were somebody's request.
+        """
+        before, self._seen = self._seen, signs(self.served)
+        if self.served.state != "ready" or self._seen.failed > before.failed:
+            return False
+        pool = backend.stats()
+        busy = pool["pending"] > 0 or 0 < pool["max"] <= pool["in_use"]
+        return busy or self._seen.worked > before.worked
+
+
+class Signs(NamedTuple):
+    """How many operations so far tell that the backend works, and that it does not."""
+
+    worked: int
+    failed: int
+
+
+def signs(served: ServedStore) -> Signs:
+    """What the operations of a store have told so far."""
+    counted = [each.outcomes for each in served.counts.operations.values()]
+    worked, failed = (
+        sum(outcomes.get(name, 0) for outcomes in counted for name in names)
+        for names in (_WORKED, _FAILED)
+    )
+    return Signs(worked, failed)
 
 
 async def _close(backend: KeyValueStoreBackendBase) -> None:
