@@ -31,16 +31,16 @@ def parse(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = "localhost", text
-    if host.startswith("[") and host.endswith("]"):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif host != "localhost":
-        try:
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            host = str(ipaddress.IPv6Address(host[1:-1]))
+        elif host != "localhost":
             host = str(ipaddress.IPv4Address(host))
-        except ValueError:
-            raise ValueError(
-                f"{text!r} is no address to listen on: write localhost:3900, 0.0.0.0:3900 or "
-                "[::1]:3900."
-            ) from None
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no address to listen on: write localhost:3900, 0.0.0.0:3900 or "
+            "[::1]:3900."
+        ) from None
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError(f"{text!r} has no port from 0 to 65535.")
     return host, int(port)
