@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -139,28 +140,35 @@ def missing_pins() -> Iterator[str]:
     wanted = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
+        *chain(*project["project"]["optional-dependencies"].values()),
         *project["dependency-groups"]["dev"],
     ]
     seen: set[str] = set()
     while wanted:
         requirement = Requirement(wanted.pop())
         name = canonicalize_name(requirement.name)
-        if name in seen or not applies(requirement):
+        if str(requirement) in seen:
             continue
-        seen.add(name)
+        seen.add(str(requirement))
         if name not in pins:
             yield f"constraints.txt: no pin for {name}: ./dev lock writes it anew"
         elif not requirement.specifier.contains(pins[name], prereleases=True):
             yield f"constraints.txt: {name}=={pins[name]} is not {requirement.specifier}"
-        try:
-            wanted.extend(metadata.requires(name) or [])
-        except metadata.PackageNotFoundError:
-            continue  # the build's own packages are not in this environment
+        wanted.extend(requirements_of(requirement))
 
 
-def applies(requirement: Requirement) -> bool:
-    """Whether a requirement holds on this Python without any extra."""
-    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+def requirements_of(requirement: Requirement) -> Iterator[str]:
+    """What an installed package asks for here, with the extras that are asked of it."""
+    try:
+        asked = metadata.requires(requirement.name) or []
+    except metadata.PackageNotFoundError:
+        return  # an extra that is not installed here
+    for text in asked:
+        marker = Requirement(text).marker
+        if marker is None or any(
+            marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+        ):
+            yield text
 
 
 if __name__ == "__main__":
