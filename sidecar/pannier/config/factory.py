@@ -10,6 +10,7 @@ from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
 from pannier.config.configuration import ResolvedStore
 from pannier.config.documents import Hdfs, Memory, Redis, StoreBackend, Tls
+from pannier.config.formats import parse_node
 from pannier.counting import SizeCounts
 
 
@@ -44,11 +45,10 @@ def examine(store: ResolvedStore) -> None:
 
 def refuse_unserved(redis: Redis) -> None:
     """Raise ValueError for a valid document that this build cannot serve."""
-    for way in ("sentinel", "cluster"):
-        if getattr(redis, way) is not None:
-            raise ValueError(
-                f"this build does not reach Redis by {way}: give host and port, or unixSocket"
-            )
+    if redis.cluster is not None:
+        raise ValueError(
+            "this build does not reach a Redis Cluster: give host, sentinel or unixSocket"
+        )
 
 
 async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> None:
@@ -87,11 +87,16 @@ def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
     refuse_unserved(redis)
     from pannier.aio.stores.grouped_redis import GroupedRedisStore
 
-    where: dict[str, Any] = (
-        {"unix_socket": redis.unix_socket}
-        if redis.unix_socket is not None
-        else {"host": redis.host, "port": redis.port}
-    )
+    where: dict[str, Any]
+    if redis.sentinel is not None:
+        where = {
+            "sentinels": [_bracketed(node) for node in redis.sentinel.nodes],
+            "sentinel_master": redis.sentinel.master,
+        }
+    elif redis.unix_socket is not None:
+        where = {"unix_socket": redis.unix_socket}
+    else:
+        where = {"host": redis.host, "port": redis.port}
     return GroupedRedisStore(
         **where,
         db=redis.db,
@@ -115,6 +120,13 @@ def _tls(store: ResolvedStore, tls: Tls) -> Any:
         key_data=store.credential(tls.key_secret_ref),
         server_name=tls.server_name,
     )
+
+
+def _bracketed(node: str) -> str:
+    """A node with its IPv6 address in brackets, whether or not the document had them."""
+    host, port = parse_node(node)
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
 
 
 def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
