@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from tests.real.redis import RedisServer
 
 SCHEMA = "Load"
 MOST = 20_000
-"""Writes of one load, so that none runs away."""
+"""Acknowledged writes of one load, so that none runs away."""
 
 
 class Load:
@@ -53,21 +54,21 @@ class Load:
     async def progress(self, writes: int = 100, seconds: float = 20.0) -> None:
         """Return once `writes` more writes were acknowledged."""
         wanted = len(self.acknowledged) + writes
-        await eventually(
-            lambda: len(self.acknowledged) >= wanted, f"{writes} more writes: {self.errors}",
-            seconds,
-        )  # fmt: skip
+        await eventually(lambda: len(self.acknowledged) >= wanted, self, seconds)
 
     async def failures(self, count: int = 1, seconds: float = 20.0) -> None:
         """Return once `count` more operations failed."""
         wanted = self.errors.total() + count
-        await eventually(lambda: self.errors.total() >= wanted, f"{count} more failures", seconds)
+        await eventually(lambda: self.errors.total() >= wanted, self, seconds)
+
+    def __repr__(self) -> str:
+        return f"<Load {len(self.acknowledged)} written, {dict(self.errors)}>"
 
     async def _work(self, worker: int) -> None:
         loop = asyncio.get_running_loop()
         mine: list[str] = []
-        for number in range(MOST // self.workers):
-            if self._ends:
+        for number in itertools.count():
+            if self._ends or len(self.acknowledged) >= MOST:
                 return
             key = f"w{worker}-{number}"
             value = json.dumps({"key": key, "filler": "x" * (number % 50)}).encode()
@@ -77,7 +78,7 @@ class Load:
             except PannierError as error:
                 self._failed(error)
                 (self.unknown if isinstance(error, OutcomeUnknown) else self.refused).add(key)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.005)
             else:
                 self.acknowledged[key] = value
                 mine.append(key)
@@ -116,7 +117,7 @@ class Load:
         assert self.reads, "nothing was read"
 
 
-async def eventually(condition: Any, what: str, seconds: float = 20.0) -> None:
+async def eventually(condition: Any, what: object, seconds: float = 20.0) -> None:
     """Return once `condition()` holds, letting the event loop run."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():

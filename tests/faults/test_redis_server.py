@@ -116,7 +116,7 @@ async def test_clients_killed_at_random_lose_nothing_and_mix_up_nothing(
         await load.progress()
     # A read is tried once more, so what fails is a write whose answer was cut, which is unknown.
     assert set(load.errors) <= {"outcome-unknown", "backend-unavailable"}
-    assert load.errors.total() <= 40 * 4
+    assert len(load.acknowledged) > load.errors.total()
     load.check(server, PREFIX)
 
 
