@@ -225,6 +225,15 @@ REFUSED = {
                            "spec.hdfs.namenodes[0]", "alone"),
     "base path": (document('{type: hdfs, hdfs: {namenodes: ["http://a"], basePath: /a/../b}}'),
                   "spec.hdfs.basePath", "absolute path"),
+    "base path with a colon": (
+        document('{type: hdfs, hdfs: {namenodes: ["http://a"], basePath: "/a:b"}}'),
+        "spec.hdfs.basePath", "without colons"),
+    "namenode with a path": (
+        document('{type: hdfs, hdfs: {namenodes: ["http://a/webhdfs"]}}'),
+        "spec.hdfs.namenodes[0]", "alone"),
+    "user and Kerberos": (
+        document('{type: hdfs, hdfs: {namenodes: ["http://a"], username: u, kerberos: {}}}'),
+        "spec.hdfs.kerberos", "is here beside username"),
     "two logins": (document('{type: hdfs, hdfs: {namenodes: ["http://a"], kerberos: {}, '
                             "delegationTokenSecretRef: {name: a, key: b}}}"),
                    "spec.hdfs.delegationTokenSecretRef", "keep one"),

@@ -106,14 +106,14 @@ def test_tls_material_reaches_the_store_as_text() -> None:
 def test_an_hdfs_store_gets_every_field() -> None:
     wanted = store(
         type="hdfs",
-        hdfs={"namenodes": ["http://a:9870/", "https://b"], "username": "u", "basePath": "/x/",
+        hdfs={"namenodes": ["http://a:9870/", "https://b"], "basePath": "/x/",
               "kerberos": {"principal": "p", "mutualAuthentication": "optional"}},
         pool=WRITTEN_POOL,
     )  # fmt: skip
     made: Any = build(wanted)
     assert made.arguments == ("/x",)
     assert made.keywords == {
-        "namenodes": ["http://a:9870", "https://b"], "username": "u", "delegation_token": None,
+        "namenodes": ["http://a:9870", "https://b"], "username": None, "delegation_token": None,
         "kerberos": KerberosLogin("p", "optional"), "request_timeout": 5.0,
         "name": "of store shop", **POOL,
     }  # fmt: skip

@@ -28,7 +28,7 @@ Host = Annotated[str, Meta(min_length=1, max_length=253, extra={"format": "host"
 Node = Annotated[str, Meta(min_length=1, max_length=262, extra={"format": "node"})]
 Nodes = Annotated[tuple[Node, ...], Meta(min_length=1, max_length=64)]
 NameNode = Annotated[str, Meta(max_length=2048, extra={"format": "namenode"})]
-AbsolutePath = Annotated[str, Meta(max_length=1024, extra={"format": "path"})]
+HdfsPath = Annotated[str, Meta(max_length=1024, extra={"format": "hdfs-path"})]
 SocketPath = Annotated[str, Meta(max_length=107, extra={"format": "path"})]
 KeyPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -125,7 +125,7 @@ class Hdfs(Document, frozen=True, kw_only=True):
     """The NameNodes' web addresses, such as http://nn1:9870; more than one for HA."""
     username: Text | None = None
     """The user to act as where the cluster does not ask for a login."""
-    base_path: AbsolutePath = "/volnux"
+    base_path: HdfsPath = "/volnux"
     """The directory above all schemas."""
     kerberos: Kerberos | None = None
     delegation_token_secret_ref: SecretRef | None = None

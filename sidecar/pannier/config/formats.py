@@ -101,9 +101,9 @@ def parse_namenode(text: str) -> str:
     match = _WEB.fullmatch(text)
     if match is None:
         raise ValueError("is not a web address: write it such as http://nn1:9870")
-    if "@" in match[1] or "?" in match[1] or "#" in match[1]:
+    if any(mark in match[1] for mark in "/@?#"):
         raise ValueError("holds more than an address: write scheme, host and port alone")
-    parse_node(match[1].partition("/")[0])
+    parse_node(match[1])
     return text.rstrip("/")
 
 
@@ -115,6 +115,16 @@ def parse_path(text: str) -> str:
     if "\x00" in text or not text.isprintable():
         raise ValueError("holds control characters: write it without them")
     return "/" + "/".join(part for part in parts if part)
+
+
+def parse_hdfs_path(text: str) -> str:
+    """A directory in HDFS: an absolute path whose components HDFS allows."""
+    path = parse_path(text)
+    if ":" in path or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError(
+            "is no path of HDFS: write it without colons, and at most 255 bytes between slashes"
+        )
+    return path
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
@@ -151,5 +161,6 @@ FORMATS: Final = {
     "node": Format("host:port", _checked(parse_node), _no_fix),
     "namenode": Format("a web address", parse_namenode, _no_fix),
     "path": Format("a path", parse_path, _no_fix),
+    "hdfs-path": Format("a path", parse_hdfs_path, _no_fix),
 }
 """By the name that `config.documents` gives them in its annotations."""

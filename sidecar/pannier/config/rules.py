@@ -77,9 +77,14 @@ def certificate_with_its_key(
 
 
 def one_way_to_log_in(values: Mapping[str, Any], written: Mapping[str, Placed]) -> Iterator[Fault]:
-    """HDFS is logged in to by Kerberos or by a delegation token."""
-    if _present(written, "kerberos") and _present(written, "delegationTokenSecretRef"):
-        yield "delegationTokenSecretRef", "is here beside kerberos", "keep one of the two"
+    """HDFS is logged in to as a user, by Kerberos or by a delegation token."""
+    logins = [
+        name
+        for name in ("username", "kerberos", "delegationTokenSecretRef")
+        if _present(written, name)
+    ]
+    for name in logins[1:]:
+        yield name, f"is here beside {logins[0]}", "keep one of the two"
 
 
 def _present(written: Mapping[str, Placed], name: str) -> bool:
