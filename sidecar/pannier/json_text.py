@@ -198,10 +198,16 @@ def on_whole_stack(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     """Call `function` with the whole recursion limit before it, however deep the caller is.
 
     The limit counts for each thread on its own, so a fresh thread has all of it. Rare: it takes
-    a caller hundreds of frames deep and a record hundreds of levels deep.
+    a caller hundreds of frames deep and a record hundreds of levels deep. Raises InvalidRecord
+    where the whole of it was not enough.
     """
     if getattr(_stack, "whole", False):
-        raise InvalidRecord("The record nests its objects too deep for Python's stack.")
+        raise InvalidRecord("The record nests too deep for Python's stack.")
+    return on_own_stack(function, *args, **kwargs)
+
+
+def on_own_stack(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `function` in a fresh thread, and wait for it."""
     done: list[R] = []
     failed: list[BaseException] = []
 
