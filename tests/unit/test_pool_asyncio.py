@@ -121,6 +121,20 @@ async def test_a_connection_the_server_closed_is_never_lent(
     assert pool.counters.closed["broken"] == 2
 
 
+async def test_an_idle_connection_the_server_closed_is_not_counted(
+    make_pool: MakePool, tiny_server: TinyServer
+) -> None:
+    pool = make_pool(min_idle=1)
+    connector = await pool.acquire()
+    pool.give_back(connector)
+    await settled(pool)
+    tiny_server.cut()
+    await until(lambda: not connector.looks_alive())
+    await until(lambda: pool.counters.closed["broken"] == 2 or not pool.stats())
+    await until(lambda: gauges(pool) == (0, 1, 0, 0))
+    assert tiny_server.accepted == 3, "min_idle is filled with a live one"
+
+
 async def test_a_released_connection_that_the_server_closed_is_not_handed_on(
     make_pool: MakePool, tiny_server: TinyServer
 ) -> None:

@@ -123,6 +123,18 @@ def test_a_connection_the_server_closed_is_never_lent(
     assert pool.counters.closed["broken"] == 2
 
 
+def test_an_idle_connection_the_server_closed_is_not_counted(
+    make_pool: MakePool, tiny_server: TinyServer
+) -> None:
+    pool = make_pool()
+    connector = pool.acquire()
+    pool.give_back(connector)
+    tiny_server.cut()
+    until(lambda: not connector.looks_alive())
+    assert gauges(pool) == (0, 0, 0, 0)
+    assert pool.counters.closed["broken"] == 1
+
+
 def test_a_slow_dial_holds_up_neither_a_release_nor_an_idle_borrow(
     make_pool: MakePool, tiny_server: TinyServer
 ) -> None:
@@ -407,13 +419,19 @@ def test_finalizers_that_run_anywhere_in_many_threads_lose_no_connection(
                 pool.give_back(connector)
             del connector
 
+    gc.collect()
+    gc.freeze()  # so that a collection is about our objects, and quick
     gc.set_threshold(11, 2, 2)  # the collector runs everywhere, all the time
     try:
         with ThreadPoolExecutor(6) as threads:
-            for done in [threads.submit(borrow_and_forget) for _ in range(6)]:
-                done.result()
+            workers = [threads.submit(borrow_and_forget) for _ in range(6)]
+            while not all(worker.done() for worker in workers):
+                gc.collect()  # also while all of them wait for what is forgotten
+        for worker in workers:
+            worker.result()
     finally:
         gc.set_threshold(*before)
+        gc.unfreeze()
     gc.collect()
     until(lambda: gauges(pool)[0] == 0)
     assert pool.stats()["closed"] == 0

@@ -4,8 +4,9 @@ Two ways in. Coroutines: `acquire`, `shutdown`, `reconfigure`. Callbacks, for th
 a task or a future: `take_now`, `enqueue`, `join`, `leave`, and `give_back`. Dials, checks and
 closes run in tasks of the pool's own, so that no borrower's cancellation reaches them.
 
-`take_now` and `give_back` of an idle connection cost 1.2 µs together, `acquire` and `release` from
-a coroutine 1.7 µs: `python -m tests.bench.pool_costs`.
+An idle connection costs 1.6 µs by `take_now` and `give_back`, 1.9 µs by `acquire` and `give_back`;
+one that is waited for 4.3 µs by `enqueue` and `give_back` (CPU time on one busy core of two:
+`python -m tests.bench.pool_costs`).
 """
 
 from __future__ import annotations
@@ -99,11 +100,17 @@ class ConnectionPool:
             now = self._clock()
             where = None if core.settings.leak_threshold is None else call_site()
             connector = core.take(now, where)
-            if connector is None or looks_alive is None or seems_alive(looks_alive, connector):
-                if core.actions or core.due < self._armed:
-                    self._act()
-                return connector
+            if connector is None or looks_alive is None:
+                break
+            try:
+                if looks_alive(connector):
+                    break
+            except Exception as error:
+                logger.debug("Pool %s: a look failed: %r", self.name, error)
             core.dud(connector, now)
+        if core.actions or core.due < self._armed:
+            self._act()
+        return connector
 
     def enqueue(
         self,
@@ -154,7 +161,10 @@ class ConnectionPool:
             self._check_loop()
         looks_alive = self._looks_alive
         if not broken and looks_alive is not None:
-            broken = not seems_alive(looks_alive, connector)
+            try:
+                broken = not looks_alive(connector)
+            except Exception:  # of a stranger's object, or of a connector in no good state
+                broken = True
         core = self._core
         core.release(connector, self._clock(), broken=broken)
         if core.actions or core.due < self._armed:
@@ -234,8 +244,17 @@ class ConnectionPool:
     # What others read ---------------------------------------------------------------------------
 
     def stats(self) -> dict[str, int]:
-        """`max in_use idle opening pending`, and the counters `timeouts rejected closed leaks`."""
-        return self._core.stats()
+        """`max in_use idle opening pending`, and the counters `timeouts rejected closed leaks`.
+
+        It looks at the idle sockets first, so that one the server closed is not counted.
+        """
+        looks_alive, core = self._looks_alive, self._core
+        if looks_alive is not None and core.idle and _get_running_loop() is self._loop:
+            dead = [slot for slot in core.idle if not seems_alive(looks_alive, slot.connector)]
+            if dead:
+                core.bury(dead, self._clock())
+                self._act()
+        return core.stats()
 
     @property
     def settings(self) -> PoolSettings:

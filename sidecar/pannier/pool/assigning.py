@@ -27,7 +27,7 @@ class Assigning(PoolState):
 
     def _place(self, slot: Slot, now: float) -> None:
         """Give a connection that was seen alive just now to the longest waiter, or lay it by."""
-        if self.line:
+        if self.pending:
             self._grant(self.line.pop(), slot, now)
             if self._shared:
                 self._share_with_all(slot, now)
@@ -102,6 +102,8 @@ class Assigning(PoolState):
         After an outage one dial at a time, each when it is due, until one succeeds.
         """
         settings = self.settings
+        if len(self.leases) >= settings.max_connections:
+            return  # the usual case when many wait
         wanted = min(
             max(0, len(self.line) - len(self.checking))
             + max(0, settings.min_idle - len(self.idle))

@@ -40,7 +40,7 @@ class PoolCore(Assigning):
         if self._shared and self.leases:
             return self._share(now)
         idle = self.idle
-        if not idle or self.line:
+        if not idle or self.pending:
             return None
         slot = idle[-1]
         if now - slot.since > FRESH or slot.dies_at <= now:
@@ -222,6 +222,14 @@ class PoolCore(Assigning):
             self._close(slot, "shrink")
         else:
             self._place(slot, now)
+        self._settle(now)
+
+    def bury(self, dead: list[Slot], now: float) -> None:
+        """Idle connections were seen to be dead: close those that are idle still."""
+        for slot in dead:
+            if slot in self.idle:
+                self.idle.remove(slot)
+                self._close(slot, "broken")
         self._settle(now)
 
     # Time ---------------------------------------------------------------------------------------

@@ -85,6 +85,9 @@ class WaitingLine:
 
     def add(self, ticket: Ticket) -> None:
         """Put a ticket in its place: the end for a new one, its old place for one that returns."""
+        if not self._tickets or next(reversed(self._tickets)) < ticket.number:
+            self._tickets[ticket.number] = ticket
+            return
         overtaken: list[int] = []
         for number in reversed(self._tickets):
             if number < ticket.number:
