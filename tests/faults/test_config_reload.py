@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.real.certificates import Certificates
 from tests.real.redis import RedisServer, until
 from tests.real.sidecar import Sidecar, sidecar
 
@@ -302,3 +303,36 @@ def test_a_bad_document_under_load_disturbs_neither_its_store_nor_another(
         until(lambda: status(running)["config"]["error"], "the missing file is told")
         assert store(running)["state"] == "ready"
     assert not load.wrong
+
+
+def test_tls_material_comes_from_secrets_and_a_wrong_ca_is_never_trusted(
+    tmp_path: Path, own_redis: Callable[..., RedisServer], certificates: Certificates
+) -> None:
+    """A rotation to a CA that signed nothing here stays pending; the trusted one goes on."""
+    server = own_redis("--tls-auth-clients", "yes", certificates=certificates)
+    held = tmp_path / "redis-tls"
+    held.mkdir()
+    for key, path in (
+        ("ca.crt", certificates.ca),
+        ("tls.crt", certificates.client_cert),
+        ("tls.key", certificates.client_key),
+    ):
+        (held / key).write_bytes(path.read_bytes())
+    refs = {"ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"}
+    tls = ", ".join(
+        f"{name}SecretRef: {{name: redis-tls, key: {key}}}" for name, key in refs.items()
+    )
+    file = tmp_path / "stores.yaml"
+    where = f"host: 127.0.0.1, port: {server.tls_port}"
+    write(file, document(f"{where}, tls: {{{tls}, serverName: redis.test}}"))
+    options = ("--config", str(file), "--secrets-dir", str(tmp_path))
+    with sidecar(tmp_path, *options) as running, Load(running.port).running() as load:
+        write(held / "ca.crt", certificates.other_ca.read_text())
+        until(lambda: "pending" in (store(running)["error"] or ""), "the wrong CA is pending")
+        assert store(running)["state"] == "ready"
+        write(held / "ca.crt", "no certificate")
+        until(lambda: "TLS CA" in (store(running)["error"] or ""), "no CA at all is told")
+        write(held / "ca.crt", certificates.ca.read_text())
+        until(lambda: store(running)["error"] is None, "the right CA is taken")
+    assert not load.wrong
+    assert "PRIVATE" not in running.log.read_text()

@@ -56,8 +56,10 @@ def export_command(
     with ExitStack() as ends:
         ends.enter_context(moved.said(as_json=as_json, on_output=output is not None))
         file = ends.enter_context(open_output(output)) if output is not None else sys.stdout.buffer
-        total = count(client, place, filters) if sys.stderr.isatty() else None
-        show = ends.enter_context(progress(moved, f"exporting {place}", total))
+        # Where the records themselves go to the terminal, a bar would run through them.
+        shown = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+        total = count(client, place, filters) if shown else None
+        show = ends.enter_context(progress(moved, f"exporting {place}", total, shown=shown))
         try:
             for schema in [place.schema] if place.schema else schemas(client, place.store):
                 export_schema(client, place.store, schema, filters, file, moved, show)

@@ -90,7 +90,8 @@ def import_command(
         # A store that is not there, or no sidecar at all, is told before a line is read.
         client.request("GET", path_of(place.store))
         client.close()  # By the time of the comparison an idle connection may be gone.
-        show = ends.enter_context(progress(moved, f"importing into {place}", None))
+        shown = sys.stderr.isatty()
+        show = ends.enter_context(progress(moved, f"importing into {place}", None, shown=shown))
 
         def refused(line: Line, why: str) -> None:
             report(line.number, line.key, why, as_json)

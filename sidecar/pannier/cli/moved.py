@@ -76,12 +76,14 @@ class Moved:
 
 
 @contextmanager
-def progress(moved: Moved, what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar on standard error while the body runs, if that is a terminal.
+def progress(
+    moved: Moved, what: str, total: int | None, *, shown: bool
+) -> Iterator[Callable[[], None]]:
+    """A bar on standard error while the body runs, if it is to be `shown`.
 
     The body calls what it is given after each step; the bar's own thread draws it.
     """
-    if not sys.stderr.isatty():
+    if not shown:
         yield lambda: None
         return
     from rich.console import Console
