@@ -97,15 +97,20 @@ async def test_two_standbys_are_unavailable_in_bounded_time_and_nothing_is_repor
     assert await store.read("S", "new") is None
 
 
-async def test_the_namenode_that_served_last_is_asked_first(
-    hdfs_pair: HAPair, store: HDFSStoreBackend
-) -> None:
-    hdfs_pair.namenodes[hdfs_pair.standby].pause()
-    try:
-        # Only what the NameNode answers: a DataNode finds the active one by itself, more slowly.
-        began = time.monotonic()
-        for _ in range(20):
-            assert await store.contains("S", "kept")
-        assert time.monotonic() - began < TIMEOUT
-    finally:
-        hdfs_pair.namenodes[hdfs_pair.standby].resume()
+async def test_the_namenode_that_served_last_is_asked_first(hdfs_pair: HAPair) -> None:
+    standby = hdfs_pair.standby
+    addresses = dict(zip(hdfs_pair.namenodes, hdfs_pair.addresses, strict=True))
+    ordered = [addresses[standby], addresses[hdfs_pair.active]]
+    async with HDFSStoreBackend(
+        hdfs_pair.new_base_path(), namenodes=ordered, username=USER, request_timeout=TIMEOUT
+    ) as store:
+        await eventually_writes(store, "kept", schema="S")
+        hdfs_pair.namenodes[standby].pause()
+        try:
+            # Only what the NameNode answers: a DataNode finds the active one more slowly.
+            began = time.monotonic()
+            for _ in range(20):
+                assert await store.contains("S", "kept")
+            assert time.monotonic() - began < TIMEOUT
+        finally:
+            hdfs_pair.namenodes[standby].resume()
