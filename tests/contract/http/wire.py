@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,10 @@ class Wire:
     def end(self) -> None:
         """Close our half."""
         self._socket.shutdown(socket.SHUT_WR)
+
+    def wait(self) -> None:
+        """Return once something can be read."""
+        assert select.select([self._socket], [], [], TIMEOUT)[0], "nothing came"
 
     def reset(self) -> None:
         """Vanish: the peer gets a reset."""
