@@ -252,3 +252,11 @@ def test_the_operator_command_says_that_it_is_not_installed_here() -> None:
     ended = run("operator")
     assert ended.returncode == 1
     assert "pannier_operator" in ended.stderr
+
+
+def test_the_package_runs_as_a_module_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "pannier", "--version"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout.startswith("pannier 0.")) == (0, True)

@@ -12,13 +12,14 @@ import logging
 import random as random_module
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.config.changes import Step, change
 from pannier.config.configuration import ResolvedStore
 from pannier.config.factory import adjust, build, count_groups
 from pannier.config.served import Generation, ServedStore, StoreState
+from pannier.config.signs import Signs, signs_of, tells_enough
 from pannier.errors import BackendUnavailable, OperationTimeout, PannierError, PoolFull, PoolTimeout
 
 log = logging.getLogger("pannier.config")
@@ -39,9 +40,6 @@ RETRY_LAST: Final = 2.0
 RETRY_REFUSED: Final = 30.0
 """Seconds between tries at a backend that answered with a refusal (a layout of other buckets, say):
 somebody has to change something first."""
-
-_FAILED: Final = ("backend-unavailable", "backend-refused", "timeout", "outcome-unknown")
-_WORKED: Final = ("ok", "record-not-found", "record-exists", "etag-mismatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class Keeper:
         """Why the newest configuration does not run; shown while the store is ready."""
         self._tries = 0
         self._was_ready = False
-        self._seen = Signs(0, 0)
+        self._seen = Signs()
         self._task: asyncio.Task[None] | None = None
         self._closing: dict[asyncio.Task[None], Generation] = {}
 
@@ -178,7 +176,8 @@ class Keeper:
                 async with asyncio.timeout(min(left, LOOK_EVERY)):
                     await self._news.wait()
             except TimeoutError:
-                if self.served.state == "ready" and signs(self.served).failed > self._seen.failed:
+                now = signs_of(self.served.counts)
+                if self.served.state == "ready" and now.failed > self._seen.failed:
                     return
 
     async def _step(self) -> float:
@@ -394,34 +393,9 @@ class Keeper:
         return max(PING_EVERY, 2 * pool.idle_timeout)
 
     def _needs_no_ping(self, backend: KeyValueStoreBackendBase) -> bool:
-        """Whether a ready store's own operations say enough, so that no ping gets in their way.
-
-        They work, or they keep every connection busy: then a ping would only wait, or be refused
-        and counted as if it were somebody's request.
-        """
-        before, self._seen = self._seen, signs(self.served)
-        if self.served.state != "ready" or self._seen.failed > before.failed:
-            return False
-        pool = backend.stats()
-        busy = pool["pending"] > 0 or 0 < pool["max"] <= pool["in_use"]
-        return busy or self._seen.worked > before.worked
-
-
-class Signs(NamedTuple):
-    """How many operations so far tell that the backend works, and that it does not."""
-
-    worked: int
-    failed: int
-
-
-def signs(served: ServedStore) -> Signs:
-    """What the operations of a store have told so far."""
-    counted = [each.outcomes for each in served.counts.operations.values()]
-    worked, failed = (
-        sum(outcomes.get(name, 0) for outcomes in counted for name in names)
-        for names in (_WORKED, _FAILED)
-    )
-    return Signs(worked, failed)
+        """Whether what the operations told since the last look is as good as a ping."""
+        before, self._seen = self._seen, signs_of(self.served.counts)
+        return self.served.state == "ready" and tells_enough(before, self._seen, backend.stats())
 
 
 async def _close(backend: KeyValueStoreBackendBase) -> None:
