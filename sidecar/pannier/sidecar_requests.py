@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from pannier import json_text
-from pannier.errors import BackendRefused
+from pannier.errors import BackendRefused, InvalidRecord
 from pannier.filters import Condition as Filter
 from pannier.http_answers import Answer
 from pannier.operations import Condition, Outcome, Write, WriteResult
 from pannier.sidecar_problems import error_of_code, problem_of
+
+M = TypeVar("M")
 
 MOST = 1000
 """The most keys, operations or records of one request."""
@@ -75,18 +77,39 @@ def records_of(body: bytes) -> list[tuple[str, bytes]]:
 
 
 def member_items(body: bytes, name: str) -> list[msgspec.Raw]:
-    """The items of the member `name` of a JSON object, as raw text."""
-    members = json_text.members(body) or {}
-    items = json_text.items(bytes(members[name])) if name in members else None
+    """The items of the member `name` of a JSON object, as raw text. Raises BackendRefused."""
+    items = None
+    try:
+        members = json_text.members(body) or {}
+        items = json_text.items(bytes(members[name])) if name in members else None
+    except InvalidRecord:
+        pass
     if items is None:
-        raise BackendRefused(f"The sidecar's answer holds no {name}: is it a sidecar?")
+        raise strange(name)
     return items
 
 
-def member(body: bytes, name: str) -> Any:
-    """The member `name` of a JSON object; None where there is none."""
+def member(body: bytes, name: str, kind: type[M]) -> M:
+    """The member `name` of a JSON object, which must be a `kind`. Raises BackendRefused."""
+    try:
+        members = json_text.members(body) or {}
+        value = json_text.parse(bytes(members[name])) if name in members else None
+    except InvalidRecord:
+        value = None
+    if not isinstance(value, kind):
+        raise strange(name)
+    return value
+
+
+def next_cursor(body: bytes) -> str | None:
+    """The cursor of the page that follows; None after the last. Raises BackendRefused."""
     members = json_text.members(body) or {}
-    return json_text.parse(bytes(members[name])) if name in members else None
+    return None if members.get("next") == msgspec.Raw(b"null") else member(body, "next", str)
+
+
+def strange(name: str) -> BackendRefused:
+    """The error for an answer that a sidecar would not give."""
+    return BackendRefused(f"The answer has no {name} as a sidecar's has: is it a sidecar?")
 
 
 def in_parts(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:

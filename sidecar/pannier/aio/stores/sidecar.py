@@ -17,7 +17,7 @@ from pannier.errors import (
     TooLarge,
     Unsupported,
 )
-from pannier.http_answers import Answer, AnswerLost
+from pannier.http_answers import Answer, AnswerLost, SidecarAddress
 from pannier.keys import check_schema, is_store_name
 from pannier.operations import (
     ALWAYS,
@@ -69,6 +69,7 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
             raise ValueError(f"{store!r} is no store name: it must be a DNS label.")
         self.store = store
         self.request_timeout = request_timeout
+        self._address = SidecarAddress(host, port, unix_socket)
         self._manager = ConnectorManagerFactory.create_manager(
             self.connector_klass,
             {
@@ -249,7 +250,7 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
             for _, value in requests.records_of(page):
                 if matches(value):
                     yield records.load(record_klass, value)
-            cursor = requests.member(page, "next")
+            cursor = requests.next_cursor(page)
             if cursor is None:
                 return
 
@@ -262,23 +263,23 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
         page = await self._document(f"/v1/{self.store}/{schema}{query}", schema)
         found = requests.records_of(page)
         keys, values = [key for key, _ in found], [value for _, value in found]
-        return ScanPage(keys, values, requests.member(page, "next"), no_cursor)
+        return ScanPage(keys, values, requests.next_cursor(page), no_cursor)
 
     async def size(self, schema: str) -> int:
         body = await self._document(f"/v1/{self.store}/{schema}:count", schema)
-        return int(requests.member(body, "count"))
+        return requests.member(body, "count", int)
 
     async def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
         query = requests.page_query(min(limit, requests.MOST), cursor)
         body = await self._document(f"/v1/{self.store}:schemas{query}", self.store)
-        named = [(one["name"], one["count"]) for one in requests.member(body, "schemas")]
-        return SchemaPage(named, requests.member(body, "next"))
+        named = [(one["name"], one["count"]) for one in requests.member(body, "schemas", list)]
+        return SchemaPage(named, requests.next_cursor(body))
 
     # Life ---------------------------------------------------------------------------------------
 
     async def ping(self) -> None:
         body = await self._document(f"/v1/{self.store}", self.store)
-        state = requests.member(body, "state")
+        state = requests.member(body, "state", str)
         if state != "ready":
             raise BackendUnavailable(f"The sidecar's store {self.store} is {state}.")
 
@@ -296,6 +297,9 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
 
     async def close(self) -> None:
         await self._manager.shutdown()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.store} at {self._address}>"
 
 
 def no_cursor(item: int) -> str:

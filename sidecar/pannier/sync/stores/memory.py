@@ -212,6 +212,9 @@ class InMemoryKeyValueStoreBackend(KeyValueStoreBackendBase):
             self._schemas.clear()
             self._bytes = 0
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._schemas)} schemas, {self._bytes} bytes>"
+
     def _check_open(self) -> None:
         if self._closed:
             raise PoolClosed("This memory store was closed.")
