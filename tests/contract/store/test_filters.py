@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -269,6 +270,27 @@ async def test_iter_records_gives_many_records_once_each(
     assert sorted(odd) == list(range(1, count, 2))
 
 
+async def test_iter_records_takes_no_more_memory_for_more_records(
+    store: Side, schema: str, few: Callable[[int], int]
+) -> None:
+    peaks = []
+    for count in (few(2500), few(5000)):
+        name = f"{schema}.{count}"
+        await filled(store, name, count, text="x" * 1000)
+        tracemalloc.start()
+        try:
+            seen = 0
+            async for _ in store.iter_records(name, Anything):
+                seen += 1
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert seen == count
+
+    # All 5000 would take 10 MB; a store of buckets has smaller pages while there is little in it.
+    assert peaks[1] < max(1.5 * peaks[0], 3_000_000), peaks
+
+
 async def test_a_walk_that_is_broken_off_leaves_the_store_usable(
     store: Side, schema: str, few: Callable[[int], int]
 ) -> None:
@@ -306,10 +328,10 @@ def few(request: pytest.FixtureRequest) -> Callable[[int], int]:
     return lambda count: count // 50 if slow else count
 
 
-async def filled(store: Side, schema: str, count: int) -> None:
+async def filled(store: Side, schema: str, count: int, **more: Any) -> None:
     """Put records with the keys 0 to count - 1 into the store."""
     writes = [
-        Write(str(number), records.dump(Anything(id=number, odd=number % 2 == 1)))
+        Write(str(number), records.dump(Anything(id=number, odd=number % 2 == 1, **more)))
         for number in range(count)
     ]
     for place in range(0, count, 500):
