@@ -133,7 +133,7 @@ class Client:
         self.connection = PaperConnection()
         self.transport = PaperTransport()
         self.lane = FastLane(
-            self.serving, cast(Connection, self.connection), asyncio.get_running_loop()
+            self.serving, cast(Connection, self.connection), asyncio.get_running_loop(), {}
         )
         self.lane.connection_made(cast(asyncio.Transport, self.transport))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pannier.aio.stores.base import KeyValueStoreBackendBase
 from pannier.counting import StoreCounts
@@ -24,11 +24,13 @@ class Generation:
     `active` is public because the fast lane counts in place (a method call costs 0.1 µs there).
     """
 
-    __slots__ = ("_empty", "active", "backend")
+    __slots__ = ("_empty", "active", "backend", "way")
 
     def __init__(self, backend: KeyValueStoreBackendBase) -> None:
         self.backend = backend
         self.active = 0
+        self.way: Any = None
+        """How one record's requests ask the backend (`server.record_calls`), once one did."""
         self._empty: asyncio.Future[None] | None = None
 
     def enter(self) -> KeyValueStoreBackendBase:

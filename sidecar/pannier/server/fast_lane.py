@@ -21,8 +21,9 @@ from pannier.server.answers import CLOSE, Answer, encode
 from pannier.server.connection import Connection
 from pannier.server.exchange import SMALL
 from pannier.server.plain_requests import (
+    MAX_KEPT,
+    Block,
     known_beginnings,
-    known_blocks,
     match_encoded_line,
     match_line,
 )
@@ -37,14 +38,20 @@ class FastLane(asyncio.Protocol):
     """One client's connection, in front of aiohttp's handler of it."""
 
     __slots__ = (
-        "_connection", "_counted", "_ended", "_held", "_lent", "_loop", "_paused", "_reading",
-        "_request", "_rest", "_serving", "_slow_timer", "_taking", "_transport", "_unread",
+        "_admitted", "_connection", "_counted", "_ended", "_held", "_lent", "_loop", "_paused",
+        "_reading", "_request", "_rest", "_serving", "_slow_timer", "_taking", "_transport", "_unread",
     )  # fmt: skip
 
     def __init__(
-        self, serving: Serving, connection: Connection, loop: asyncio.AbstractEventLoop
+        self,
+        serving: Serving,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        admitted: dict[bytes, Block],
     ) -> None:
+        """`admitted` is shared by all lanes: header blocks seen and let in, with their meaning."""
         self._serving = serving
+        self._admitted = admitted
         self._connection = connection
         self._loop = loop
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -140,16 +147,11 @@ class FastLane(asyncio.Protocol):
             return 0
         # A kept client's header block and line's beginning are the same each time: two look-ups.
         raw_block = data[line_end:block_end]
-        block = known_blocks.get(raw_block) or plain_requests.block(raw_block)
+        block = self._admitted.get(raw_block) or self._admit(raw_block)
         beginning = known_beginnings.get(raw_beginning) or plain_requests.beginning(raw_beginning)
         if block is None or beginning is None:
             return 0
         serving = self._serving
-        admission = serving.admission
-        if (
-            block.host not in admission.known_hosts or admission.token_file is not None
-        ) and admission.refusal(block.host, None, block.authorization) is not None:
-            return 0
         served = serving.table.stores.get(beginning.store)
         if served is None or served.generation is None or key is None or serving.draining:
             return 0
@@ -182,6 +184,19 @@ class FastLane(asyncio.Protocol):
         self._request = request
         record_calls.start(served, request, self._answer)
         return after
+
+    def _admit(self, raw: bytes) -> Block | None:
+        """What a header block says, if it is plain and lets its client in."""
+        block = plain_requests.block(raw)
+        admission = self._serving.admission
+        if block is None or admission.refusal(block.host, None, block.authorization) is not None:
+            return None
+        # A host that is let in stays so; a token may be taken back at any time.
+        if admission.token_file is None:
+            if len(self._admitted) >= MAX_KEPT:
+                self._admitted.clear()
+            self._admitted[raw] = block
+        return block
 
     def _answer(self, answer: Answer) -> None:
         """Write the answer to the request in hand, and go on with the next."""
@@ -280,4 +295,5 @@ def with_fast_lane(
     serving: Serving, make: Callable[[], Connection], loop: asyncio.AbstractEventLoop
 ) -> Callable[[], asyncio.Protocol]:
     """A protocol factory: each of the connections `make` gives, behind a fast lane."""
-    return lambda: FastLane(serving, make(), loop)
+    admitted: dict[bytes, Block] = {}
+    return lambda: FastLane(serving, make(), loop, admitted)

@@ -69,22 +69,13 @@ class Beginning:
         self.schema = schema
 
 
-known_blocks: dict[bytes, Block | None] = {}
 known_beginnings: dict[bytes, Beginning | None] = {}
 """What was read already: the fast lane looks here first."""
 
 
 def block(raw: bytes) -> Block | None:
     """The meaning of a header block (all field lines, without the empty one), None if not plain."""
-    if raw in known_blocks:
-        return known_blocks[raw]
-    if len(raw) > MAX_BLOCK:
-        return None
-    found = _read_block(raw)
-    if len(known_blocks) >= MAX_KEPT:
-        known_blocks.clear()
-    known_blocks[raw] = found
-    return found
+    return _read_block(raw) if len(raw) <= MAX_BLOCK else None
 
 
 def beginning(raw: bytes) -> Beginning | None:

@@ -82,14 +82,15 @@ class RecordRequest:
             if if_match is None and if_none_match is None
             else conditions.parse(if_match, if_none_match)
         )
-        self._began = 0.0
-        self.seconds = 0.0
-        """How long it took, once it is answered."""
         self._done: Done | None = None
         """Told the answer; None before the start and after the end."""
-        self._operation: Operation | None = None
+        # Set by the start, and nowhere looked at before:
+        self._began: float
         self._counts: OperationCounts
         self._generation: Generation
+        self._operation: Operation
+        self.seconds: float
+        """How long it took, once it is answered."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.store}/{self.schema}/{self.key}>"
@@ -99,8 +100,7 @@ class RecordRequest:
         if self._done is None:
             return
         self._done = None
-        if self._operation is not None:
-            self._operation.abandon()
+        self._operation.abandon()
         self._counts.count("cancelled", perf_counter() - self._began)
         self._generation.leave()
 
@@ -166,7 +166,7 @@ class RecordRequest:
         done = self._done
         if done is None:
             return
-        self._done = self._operation = None
+        self._done = None
         self.seconds = seconds = perf_counter() - self._began
         self._counts.count(outcome, seconds)
         generation = self._generation  # its `leave`, without the call
@@ -185,31 +185,31 @@ def start(served: ServedStore, request: RecordRequest, done: Done) -> None:
     Refusals and failures are answers too. If the client goes away first, `request.abandon()`.
     """
     request._began = perf_counter()
+    request.seconds = 0.0
+    generation = served.generation
     method = request.method
-    counts = served.counts
     condition = ALWAYS
     try:
-        generation = served.generation
         if generation is None:
             raise StoreNotReady(f"Store {served.name} has not been opened yet; try again.")
-        backend = generation.backend
-        if method == "PUT":
-            json_text.check(request.body)
-            request._counts = counts.put
-        elif method == "DELETE":
-            request._counts = counts.delete
+        if method == "GET" or method == "HEAD":
+            request._counts = served.counts.get
         else:
-            request._counts = counts.get
-        if request.preconditions is not None:
-            condition = _condition(served, backend, request)
+            if method == "PUT":
+                json_text.check(request.body)
+                request._counts = served.counts.put
+            else:
+                request._counts = served.counts.delete
+            if request.preconditions is not None:
+                condition = _condition(served, generation.backend, request)
     except PannierError as error:
         done(request.problem(error))
         return
     request._done = done
     request._generation = generation
     generation.active += 1
-    way = _ways.get(type(backend)) or _way_of(type(backend))
-    way(backend, request, condition)
+    way = generation.way or _way_of(generation)
+    way(generation.backend, request, condition)
 
 
 def _condition(
@@ -218,10 +218,8 @@ def _condition(
     """What the store must test as it writes. Raises Unsupported where it cannot."""
     if request.method == "PUT":
         condition = conditions.for_put(request.preconditions)
-    elif request.method == "DELETE":
-        condition = conditions.for_delete(request.preconditions)
     else:
-        return ALWAYS
+        condition = conditions.for_delete(request.preconditions)
     if condition.kind == "etag" and "cas" not in backend.capabilities:
         raise Unsupported(
             f"Store {served.name} cannot compare ETags in a write: send If-Match: * or none."
@@ -269,15 +267,14 @@ def _at_once(
 def _by_callback(backend: GroupedRedisStore, request: RecordRequest, condition: Condition) -> None:
     """A store that groups commands takes the callback itself."""
     method, schema, key = request.method, request.schema, request.key
-    operation: Operation
-    if method == "PUT":
-        operation = backend.submit_write(schema, key, request.body, condition, request.have_written)
-    elif method == "DELETE":
-        operation = backend.submit_erase(schema, key, condition, request.have_written)
+    if method == "GET" or method == "HEAD":
+        request._operation = backend.submit_read(schema, key, request.have_read)
+    elif method == "PUT":
+        request._operation = backend.submit_write(
+            schema, key, request.body, condition, request.have_written
+        )
     else:
-        operation = backend.submit_read(schema, key, request.have_read)
-    if request._done is not None:
-        request._operation = operation
+        request._operation = backend.submit_erase(schema, key, condition, request.have_written)
 
 
 def _by_task(
@@ -330,17 +327,16 @@ class TaskOperation:
 
 Way = Callable[[Any, RecordRequest, Condition], None]
 
-_ways: dict[type, Way] = {}
 
-
-def _way_of(kind: type) -> Way:
-    """How stores of this class are asked; looked up once a class."""
+def _way_of(generation: Generation) -> Way:
+    """How this backend is asked; decided once and kept with it."""
+    backend = generation.backend
     way: Way
-    if issubclass(kind, InMemoryKeyValueStoreBackend):
+    if isinstance(backend, InMemoryKeyValueStoreBackend):
         way = _at_once
-    elif hasattr(kind, "submit_read"):
+    elif hasattr(backend, "submit_read"):
         way = _by_callback
     else:
         way = _by_task
-    _ways[kind] = way
+    generation.way = way
     return way
