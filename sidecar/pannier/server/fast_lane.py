@@ -39,7 +39,8 @@ class FastLane(asyncio.Protocol):
 
     __slots__ = (
         "_admitted", "_connection", "_counted", "_ended", "_held", "_lent", "_loop", "_paused",
-        "_reading", "_request", "_rest", "_serving", "_slow_timer", "_taking", "_transport", "_unread",
+        "_reading", "_request", "_rest", "_serving", "_slow_timer", "_taking", "_transport",
+        "_unread",
     )  # fmt: skip
 
     def __init__(
