@@ -25,6 +25,8 @@ _pack = cast(Callable[[tuple[str | bytes, ...]], bytes], pack_command)
 """hiredis's own annotation allows one argument only."""
 
 PING = _pack(("PING",))
+SERVER = _pack(("INFO", "server"))
+"""Answers with a text that names the server's run (see `pannier.redis_replies.run_of`)."""
 ROLE = _pack(("ROLE",))
 """Answers with a list that starts with b"master" or b"slave"."""
 

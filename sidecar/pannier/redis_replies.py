@@ -79,6 +79,7 @@ _LEAVE = frozenset({"READONLY", "NOAUTH", "WRONGPASS"})
 """After these another connection may fare better: the name may lead to another server by now, or
 the login be renewed."""
 
+_RUN = re.compile(rb"run_id:([0-9a-f]{12})")
 _CODE = re.compile(r"[A-Z][A-Z0-9]+")
 _IN_SCRIPT = re.compile(r"-?\b(OOM|READONLY|MISCONF|NOREPLICAS|WRONGTYPE|NOPERM|MASTERDOWN)\b")
 
@@ -98,6 +99,15 @@ def code_of(error: ReplyError) -> str:
     if "ACL failure in script" in text or "The user executing the script" in text:
         return "NOPERM"
     return "ERR"
+
+
+def run_of(reply: Any) -> str:
+    """Which run of a server answered INFO: 12 digits, the same until it is restarted.
+
+    "" where it does not say, or the user may not ask.
+    """
+    found = _RUN.search(reply) if isinstance(reply, bytes) else None
+    return found[1].decode() if found else ""
 
 
 def says_noscript(reply: Any) -> bool:

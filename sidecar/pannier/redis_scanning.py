@@ -171,23 +171,30 @@ class _Text(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     position: int
     count: int
     bounds: list[tuple[int, str]]
+    run: str
 
 
 _decoder = msgspec.json.Decoder(_Text)
 
 
-def encode(place: Place, scope: str) -> str:
-    """The cursor for `place`: URL-safe, and good only in the same `scope` (prefix and schema)."""
+def encode(place: Place, scope: str, run: str = "") -> str:
+    """The cursor for `place`: URL-safe, and good only in the same `scope` (prefix and schema).
+
+    `run` is which run of the server its position belongs to: each one draws another seed for its
+    hash function, so in another run the position means nothing.
+    """
     bounds = [(bound.end, bound.after) for bound in place.bounds]
-    inner = msgspec.json.encode(_Text(place.bucket, place.position, place.count, bounds))
+    begins = not place.position and not bounds
+    held = _Text(place.bucket, place.position, place.count, bounds, "" if begins else run)
+    inner = msgspec.json.encode(held)
     seal = crc32(inner, crc32(scope.encode())).to_bytes(4, "big")
     return urlsafe_b64encode(seal + inner).rstrip(b"=").decode()
 
 
-def decode(cursor: str | None, scope: str, *, buckets: int = 1) -> Place:
-    """The place of a cursor; of None, the start. Raises InvalidCursor."""
+def decode(cursor: str | None, scope: str, *, buckets: int = 1) -> tuple[Place, str]:
+    """The place of a cursor (of None, the start) and its run. Raises InvalidCursor."""
     if cursor is None:
-        return Place()
+        return Place(), ""
     try:
         packed = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         held: Any = _decoder.decode(packed[4:])
@@ -201,11 +208,23 @@ def decode(cursor: str | None, scope: str, *, buckets: int = 1) -> Place:
         and all(0 <= position < _POSITIONS for position in positions)
         and (1 <= place.count <= 1_000_000 if bounds else place.count == 0)
         and len(bounds) <= _MAX_BOUNDS
-        and encode(place, scope) == cursor
+        and encode(place, scope, held.run) == cursor
     )
     if not sound:
         raise _foreign()
-    return place
+    return place, held.run
+
+
+def check_run(made_in: str, run: str) -> None:
+    """Raise InvalidCursor where a cursor of one run of the server meets another.
+
+    Going on would leave out records, unseen, which are there all the time.
+    """
+    if made_in and run and made_in != run:
+        raise InvalidCursor(
+            "Since this cursor was made the Redis server was restarted, or another took its place: "
+            "start from the first page again."
+        )
 
 
 def _foreign() -> InvalidCursor:

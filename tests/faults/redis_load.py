@@ -107,7 +107,7 @@ class Load:
 
     def check(self, server: RedisServer, prefix: str) -> None:
         """What was answered is what the server holds; asked on a connection of the test's own."""
-        held = server.client().hgetall(prefix + SCHEMA)
+        held: dict[Any, Any] = server.client().hgetall(prefix + SCHEMA)  # type: ignore[assignment]
         stored = {key.decode(): value for key, value in held.items()}
         lost = {key for key, value in self.acknowledged.items() if stored.get(key) != value}
         assert not lost, f"acknowledged, and not there: {sorted(lost)[:5]} of {len(lost)}"

@@ -292,8 +292,9 @@ async def test_more_answers_than_questions_are_a_lost_connection_and_not_a_guess
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal answered
         while data := await reader.read(65536):
-            if data.startswith(b"*5\r\n$5\r\nHELLO") or b"HELLO" in data:
-                writer.write(b"%1\r\n$5\r\nproto\r\n:3\r\n")
+            if b"HELLO" in data or b"INFO" in data:
+                writer.write(b"%1\r\n$5\r\nproto\r\n:3\r\n" * data.count(b"HELLO"))
+                writer.write(b"$-1\r\n" * data.count(b"INFO"))
             elif b"HMGET" in data:
                 writer.write(b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n")
             else:

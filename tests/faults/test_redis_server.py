@@ -17,12 +17,13 @@ import pytest
 
 from pannier.errors import (
     BackendUnavailable,
+    InvalidCursor,
     OperationTimeout,
     OutcomeUnknown,
     PannierError,
     PoolTimeout,
 )
-from pannier.operations import IF_PRESENT, Outcome
+from pannier.operations import IF_PRESENT, Outcome, Write
 from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
 from tests.real.programs import free_port
 from tests.real.redis import ALWAYS_SYNCED, RedisServer
@@ -139,16 +140,16 @@ async def test_loading_it_is_unavailable_and_then_serves_by_itself(
 ) -> None:
     server = own_redis(*ALWAYS_SYNCED)
     pipeline = server.client().pipeline(transaction=False)
-    for number in range(3000):
-        pipeline.hset(PREFIX + SCHEMA, f"k{number}", "x" * 500)
+    for number in range(20_000):  # it looks up from loading after each 1024 commands
+        pipeline.hset(PREFIX + SCHEMA, f"k{number}", "x" * 70)
     pipeline.execute()
     store = redis_store(**settings(server))
     assert await store.read(SCHEMA, "k1") is not None
     server.kill()
     server.start(
-        "--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024", wait=False
+        "--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024", wait=False
     )
-    seen = set()
+    seen: set[str] = set()
     async with asyncio.timeout(20):
         while "LOADING" not in str(seen):
             try:
@@ -157,7 +158,7 @@ async def test_loading_it_is_unavailable_and_then_serves_by_itself(
                 seen.add(str(error))
     server.call("CONFIG", "SET", "key-load-delay", "0")
     await works_again(store)
-    assert await store.read(SCHEMA, "k1") == b"x" * 500
+    assert await store.read(SCHEMA, "k1") == b"x" * 70
 
 
 async def test_a_changed_password_is_unavailable_until_it_is_the_stores_again(
@@ -210,7 +211,7 @@ async def test_a_full_server_refuses_writes_as_store_full_and_serves_the_rest(
 async def test_a_read_only_server_refuses_writes_as_unavailable_and_serves_reads(
     redis_store: Opener, own_redis: OwnRedis
 ) -> None:
-    master, server = own_redis(), own_redis()
+    master, server = own_redis("--repl-diskless-sync-delay", "0"), own_redis()
     store = redis_store(**settings(server))
     await store.write(SCHEMA, "a", b"1")
     master.call("HSET", PREFIX + SCHEMA, "a", "1")
@@ -320,3 +321,30 @@ async def test_no_process_and_no_descriptor_is_left_behind_by_an_outage(
             # Not on disk, so what was acknowledged is gone: this test is about descriptors.
             await load.progress(50)
     assert len(os.listdir("/proc/self/fd")) <= before + 8
+
+
+async def test_a_scan_that_meets_a_restarted_server_is_refused_and_leaves_nothing_out_unseen(
+    redis_store: Opener, own_redis: OwnRedis
+) -> None:
+    """Each run of a server has another hash function, so its cursors mean nothing to the next."""
+    server = own_redis(*ALWAYS_SYNCED)
+    store = redis_store(**settings(server))
+    keys = {f"k{number}" for number in range(600)}
+    await store.write_many(SCHEMA, [Write(key, b'"%070d"' % 0) for key in keys])
+    page = await store.scan(SCHEMA, None, 10, resumable=True)
+    first = await store.scan(SCHEMA, None, 10)
+    assert page.next is not None
+    server.kill()
+    server.start()
+    for cursor in (page.next, page.cursor_after(0), first.next):
+        with pytest.raises(InvalidCursor, match="restarted"):
+            await store.scan(SCHEMA, cursor, 10)
+    seen: set[str] = set()
+    cursor = None
+    while True:
+        page = await store.scan(SCHEMA, cursor, 100)
+        seen.update(page.keys)
+        cursor = page.next
+        if cursor is None:
+            break
+    assert seen == keys

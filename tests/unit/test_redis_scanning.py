@@ -21,6 +21,7 @@ from pannier.redis_scanning import (
     Bound,
     Place,
     batch_of,
+    check_run,
     decode,
     encode,
     fraction,
@@ -130,7 +131,7 @@ def walk(
     delivered: list[str] = []
     cursor: str | None = None
     for _ in range(5000):
-        place = decode(cursor, "schema")
+        place, _ = decode(cursor, "schema")
         asked = place.count or count
         stop, names = table.scan(place.position, asked)
         batch = batch_of(place, asked, stop, names)
@@ -260,7 +261,7 @@ def test_a_small_hash_that_became_a_table_between_pages_loses_nothing() -> None:
     small = [f"n{number:02}" for number in range(20)]
     batch = batch_of(Place(), 5, 0, list(reversed(small)))
     assert [small[19 - index] for index in batch.keep] == small
-    place = decode(encode(batch.after("n09"), "s"), "s")
+    place: Place | None = decode(encode(batch.after("n09"), "s"), "s")[0]
     table = Table()
     for number in range(100):
         table.add(f"n{number:02}")
@@ -294,8 +295,9 @@ def test_a_cursor_brings_its_place_back_and_is_url_safe(
     bucket: int, position: int, count: int, bounds: list[Bound]
 ) -> None:
     place = Place(bucket, position, count if bounds else 0, tuple(bounds))
-    cursor = encode(place, "pannier:Cart")
-    assert decode(cursor, "pannier:Cart", buckets=5) == place
+    cursor = encode(place, "pannier:Cart", "00aa11")
+    begins = place.position == 0 and not bounds
+    assert decode(cursor, "pannier:Cart", buckets=5) == (place, "" if begins else "00aa11")
     assert cursor.replace("-", "").replace("_", "").isalnum()
 
 
@@ -310,6 +312,14 @@ def test_a_cursor_brings_its_place_back_and_is_url_safe(
 def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         decode(cursor, "pannier:Cart", buckets=5)
+
+
+def test_a_cursor_of_another_run_of_the_server_is_refused_if_both_are_known() -> None:
+    with pytest.raises(InvalidCursor, match="restarted"):
+        check_run("00aa11", "22bb33")
+    check_run("00aa11", "00aa11")
+    check_run("", "22bb33")
+    check_run("00aa11", "")
 
 
 @given(st.integers(0, (1 << 64) - 1))

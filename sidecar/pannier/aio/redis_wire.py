@@ -18,7 +18,7 @@ from hiredis import HiredisError, PushNotification, Reader, ReplyError
 
 from pannier import redis_commands as commands
 from pannier.redis_address import RedisAddress, plain
-from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, spoken
+from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, run_of, spoken
 from pannier.redis_sockets import keep_alive, shut_down
 
 Done = Callable[[list[Any], ConnectionLost | None], None]
@@ -38,6 +38,8 @@ class RedisWire(asyncio.Protocol):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = loop.create_future()
+        self.run = ""
+        """Which run of the server this is connected to; "" where it does not say."""
         self._loop = loop
         self._process = os.getpid()
         self._reader = Reader(notEnoughData=_INCOMPLETE)
@@ -223,19 +225,30 @@ async def _open(address: RedisAddress, timeout: float) -> RedisWire:
 
 
 async def _log_in(wire: RedisWire, address: RedisAddress, timeout: float) -> None:
-    """HELLO with the login, and the database: one round trip."""
-    chosen = commands.select(address.db) if address.db else b""
-    greeting = commands.hello(address.username, address.password)
-    replies = await wire.execute(greeting + chosen, 1 + bool(chosen), timeout)
+    """HELLO with the login, the database, and which run of the server this is: one round trip."""
+    login = [commands.hello(address.username, address.password)]
+    chosen = [commands.select(address.db)] if address.db else []
+    replies = await _asked(wire, login + chosen, timeout)
     if isinstance(replies[0], ReplyError) and knows_no_hello(str(replies[0])):
-        login = b""
+        login = []
         if address.username is not None or address.password is not None:
-            login = commands.auth(address.username, address.password)
-        count = bool(login) + bool(chosen)
-        replies = await wire.execute(login + chosen, count, timeout) if count else []
+            login = [commands.auth(address.username, address.password)]
+        replies = await _asked(wire, login + chosen, timeout)
+    *replies, about = replies
     for reply in replies:
         if isinstance(reply, ReplyError):
             raise LoginRefused(spoken(reply))
+    wire.run = run_of(about)
+
+
+async def _asked(wire: RedisWire, packed: list[bytes], timeout: float) -> list[Any]:
+    try:
+        return await wire.execute(b"".join([*packed, commands.SERVER]), len(packed) + 1, timeout)
+    except ConnectionLost as lost:
+        if lost.replies and isinstance(lost.replies[0], ReplyError):
+            # A server that has no room says so, and closes.
+            raise LoginRefused(spoken(lost.replies[0])) from None
+        raise
 
 
 def _settle(

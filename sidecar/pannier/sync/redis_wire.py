@@ -16,8 +16,9 @@ from typing import Any
 
 from hiredis import HiredisError, PushNotification, Reader
 
+from pannier import redis_commands as commands
 from pannier.redis_address import RedisAddress, plain
-from pannier.redis_replies import ConnectionLost
+from pannier.redis_replies import ConnectionLost, run_of
 from pannier.redis_sockets import shut_down
 
 _INCOMPLETE = object()
@@ -28,6 +29,8 @@ class RedisWire:
     """A dialed connection. Made by `dial`; used by one thread at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.run = ""
+        """Which run of the server this is connected to; "" where it does not say."""
         self._socket = sock
         self._process = os.getpid()
         self._reader = Reader(notEnoughData=_INCOMPLETE)
@@ -135,7 +138,9 @@ def dial(address: RedisAddress, timeout: float) -> RedisWire:
     """
     from pannier.sync.redis_dial import dialed_socket  # redis-py, at the first connection
 
-    return RedisWire(dialed_socket(address, timeout))
+    wire = RedisWire(dialed_socket(address, timeout))
+    wire.run = run_of(wire.execute(commands.SERVER, 1, timeout)[0])
+    return wire
 
 
 def _left(deadline: float) -> float:

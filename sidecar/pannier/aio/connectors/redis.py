@@ -102,6 +102,11 @@ class RedisConnector(BackendConnectorBase):
             raise ConnectionLost("not connected", sent=False)
         return await self.wire.execute(packed, replies, timeout)
 
+    @property
+    def run(self) -> str:
+        """Which run of the server this is connected to; "" where it does not say."""
+        return self.wire.run if self.wire is not None else ""
+
     # What a pool asks without I/O (see pannier.pool.hooks) ---------------------------------------
 
     def looks_alive(self) -> bool:

@@ -293,50 +293,71 @@ class RedisStoreBackend(KeyValueStoreBackendBase):
         self, schema: str, cursor: str | None, count: int, *, resumable: bool = False
     ) -> ScanPage:
         scope = self.layout.prefix + schema
-        place = scanning.decode(cursor, scope, buckets=self.layout.buckets)
+        place, run = scanning.decode(cursor, scope, buckets=self.layout.buckets)
         self.open()
         name = self.layout.hash_at(schema, place.bucket)
         wanted = place.count or self._sizes.count_for(schema, count)
-        position, flat = self._alone(
-            commands.scan_records(name, place.position, wanted), write=False, where=name
+        run, (position, flat) = self._step(
+            commands.scan_records(name, place.position, wanted), name, run
         )
         keys, values = decoded(flat[0::2], name), flat[1::2]
         self._sizes.learn(schema, values)
         if not resumable and not place.bounds:
             # The usual walk pays for no order and no bounds.
             following = scanning.onward(place.bucket, int(position), self.layout.buckets)
-            return ScanPage(keys, values, encoded(following, scope), no_cursor)
+            return ScanPage(keys, values, encoded(following, scope, run), no_cursor)
         batch = scanning.batch_of(place, wanted, int(position), keys, buckets=self.layout.buckets)
         kept = [keys[index] for index in batch.keep]
         return ScanPage(
             kept,
             [values[index] for index in batch.keep],
-            encoded(batch.next, scope),
-            lambda item: scanning.encode(batch.after(kept[item]), scope),
+            encoded(batch.next, scope, run),
+            lambda item: scanning.encode(batch.after(kept[item]), scope, run),
         )
+
+    def _step(self, packed: bytes, where: str, made_in: str) -> tuple[str, Any]:
+        """One step of a walk: the run of the server that answered, and its reply.
+
+        `made_in`: the run that the walk's position is of. Raises InvalidCursor in another.
+        """
+        tries = 2
+        while True:
+            tries -= 1
+            try:
+                with self._manager.connection() as connector:
+                    run: str = connector.run
+                    scanning.check_run(made_in, run)
+                    reply = (connector.execute(packed, 1, self.request_timeout))[0]
+            except ConnectionLost as lost:
+                if tries and not lost.timed_out:
+                    continue
+                raise failure(lost, where, write=False) from lost
+            if isinstance(reply, Exception):
+                raise failure(reply, where, write=False)
+            return run, reply
 
     def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
         pattern = self.layout.pattern
-        place = scanning.decode(cursor, pattern)
+        place, run = scanning.decode(cursor, pattern)
         self.open()
         found: dict[str, int] = {}
         for _ in range(SCHEMA_SCANS):
             wanted = place.count or SCHEMA_SCAN
-            position, raw = self._alone(
-                commands.scan_hashes(pattern, place.position, wanted), write=False, where=pattern
+            run, (position, raw) = self._step(
+                commands.scan_hashes(pattern, place.position, wanted), pattern, run
             )
             names = decoded(raw, "the list of keys")
             batch = scanning.batch_of(place, wanted, int(position), names)
             counts = self._schema_counts([names[index] for index in batch.keep])
             for name, (schema, count) in counts.items():
                 if len(found) == limit:
-                    return SchemaPage(list(found.items()), scanning.encode(place, pattern))
+                    return SchemaPage(list(found.items()), scanning.encode(place, pattern, run))
                 found[schema] = count
                 place = batch.after(name)
             if batch.next is None or len(found) == limit:
-                return SchemaPage(list(found.items()), encoded(batch.next, pattern))
+                return SchemaPage(list(found.items()), encoded(batch.next, pattern, run))
             place = batch.next
-        return SchemaPage(list(found.items()), scanning.encode(place, pattern))
+        return SchemaPage(list(found.items()), scanning.encode(place, pattern, run))
 
     def _schema_counts(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Schema and number of records by the name of a hash, in the order of `names`.
@@ -398,9 +419,9 @@ def decoded(names: Sequence[bytes], where: str) -> list[str]:
         ) from None
 
 
-def encoded(place: Place | None, scope: str) -> str | None:
+def encoded(place: Place | None, scope: str, run: str) -> str | None:
     """The cursor of a place; None at the end."""
-    return scanning.encode(place, scope) if place is not None else None
+    return scanning.encode(place, scope, run) if place is not None else None
 
 
 def no_cursor(item: int) -> str:
