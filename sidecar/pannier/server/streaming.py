@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha1
-from itertools import compress
+from itertools import compress, repeat
+from operator import contains
 from struct import Struct
 
 import msgspec
@@ -52,14 +53,12 @@ def lines(page: ScanPage, asked: ListRequest) -> bytes:
         keys, values = list(compress(keys, held)), list(compress(values, held))
     if not values:
         return b""
-    names, tags = encoded(keys), tags_of(values)
-    text = joined(names, tags, values)
-    if text.count(b"\n") == len(values) and b"\r" not in text:
-        return text
-    # Line ends stand between tokens only (a string has none raw), so they become spaces; the tags
-    # are those of the bytes as they are stored.
-    clean = [value.translate(_LINE_ENDS) for value in values]
-    return joined(names, tags, clean)
+    tags = tags_of(values)
+    if True in map(contains, values, repeat(b"\n")) or True in map(contains, values, repeat(b"\r")):
+        # Line ends stand between tokens only (a string has none raw), so they become spaces; the
+        # tags are those of the bytes as they are stored.
+        values = [value.translate(_LINE_ENDS) for value in values]
+    return joined(encoded(keys), tags, values)
 
 
 def joined(names: list[bytes], tags: Iterable[bytes], values: list[bytes]) -> bytes:
