@@ -274,7 +274,7 @@ async def test_iter_records_takes_no_more_memory_for_more_records(
     store: Side, schema: str, few: Callable[[int], int]
 ) -> None:
     peaks = []
-    for count in (few(2500), few(5000)):
+    for count in (few(1500), few(3000)):
         name = f"{schema}.{count}"
         await filled(store, name, count, text="x" * 1000)
         tracemalloc.start()
@@ -287,7 +287,7 @@ async def test_iter_records_takes_no_more_memory_for_more_records(
             tracemalloc.stop()
         assert seen == count
 
-    # All 5000 would take 10 MB; a store of buckets has smaller pages while there is little in it.
+    # All 3000 would take 6 MB; a store of buckets has smaller pages while there is little in it.
     assert peaks[1] < max(1.5 * peaks[0], 3_000_000), peaks
 
 
