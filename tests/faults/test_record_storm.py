@@ -131,7 +131,6 @@ async def test_no_answer_goes_astray_and_no_gauge_drifts(
     assert cancelled == storm.abandoned
 
     await quiet(store)
-    await look_at_all(store)
     page = Metrics(StoreTable(stores={"shop": served}), HttpCounts()).text().decode()
     samples = [one for family in text_string_to_metric_families(page) for one in family.samples]
     gauges = {
@@ -154,10 +153,3 @@ async def quiet(store: GroupedRedisStore) -> None:
             if not (stats["in_use"] or stats["opening"] or store.commit.flying):
                 return
             await asyncio.sleep(0.01)
-
-
-async def look_at_all(store: GroupedRedisStore) -> None:
-    """Borrow every connection once: one that was killed while nobody used it shows only then."""
-    (pool,) = store.pools()
-    for connector in [await pool.acquire() for _ in range(CONNECTIONS)]:
-        pool.release(connector)
