@@ -16,6 +16,7 @@ from pannier.errors import (
     StoreFull,
 )
 from pannier.operations import IF_ABSENT, Outcome
+from pannier.webhdfs import session
 from tests.faults.hdfs_load import InsertLoad, eventually_writes
 from tests.real.hdfs import HDFS, USER
 
@@ -187,6 +188,16 @@ async def test_files_that_are_not_ours_are_passed_over_and_never_read_as_records
         await store.read("S", "broken")
     assert await store.read("S", "folder") is None
     assert not await store.contains("S", "empty")
+
+
+async def test_a_file_too_large_for_a_record_is_refused_and_not_held(
+    hdfs: HDFS, store: HDFSStoreBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hdfs.rest().create(f"{store.base_path}/S/huge.json", b"1" * 300_000)
+    monkeypatch.setattr(session, "MAX_ANSWER", 200_000)
+    with pytest.raises(BackendRefused, match="no record is so large"):
+        await store.read("S", "huge")
+    assert await store.read("S", "kept") == b'{"kept": true}'
 
 
 async def test_temporary_files_of_crashed_writers_are_swept_and_a_live_writers_never(

@@ -80,6 +80,11 @@ class HDFS:
         return next(iter(self.namenodes.values()))
 
     @property
+    def datanode_port(self) -> int:
+        """Where the DataNode speaks HTTP."""
+        return int(self.datanode.settings["dfs.datanode.http.address"].rpartition(":")[2])
+
+    @property
     def addresses(self) -> list[str]:
         return [f"http://127.0.0.1:{port}" for port in self.ports]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import threading
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -178,6 +180,28 @@ async def test_a_connector_says_whether_a_namenode_answers(hdfs: HDFS) -> None:
     with pytest.raises(BackendUnavailable) as refused:
         await HDFSConnector("127.0.0.1", free_port(), USER).connect()
     assert isinstance(refused.value.__cause__, ConnectionRefusedError)
+
+
+async def test_a_server_that_is_not_webhdfs_is_unavailable_and_the_error_asks_for_its_address(
+    hdfs: HDFS,
+) -> None:
+    # The DataNode's HTTP server, which knows nothing of the root's status.
+    port = hdfs.datanode_port
+    with pytest.raises(BackendUnavailable, match=r"HDFS|WebHDFS"):
+        await HDFSConnector("127.0.0.1", port, USER).connect()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        thread = threading.Thread(target=answer_once, args=(stranger,))
+        thread.start()
+        with pytest.raises(BackendUnavailable, match="WebHDFS's address"):
+            await HDFSConnector("127.0.0.1", stranger.getsockname()[1], USER).connect()
+        thread.join(10)
+
+
+def answer_once(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n<html")
 
 
 async def test_a_closed_store_refuses(hdfs: HDFS) -> None:

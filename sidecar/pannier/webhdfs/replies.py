@@ -33,13 +33,18 @@ class Kind(Enum):
 class Refusal(Exception):
     """The server answered with something else than success."""
 
-    def __init__(self, kind: Kind, error: PannierError, *, elsewhere: bool = False) -> None:
+    def __init__(self, kind: Kind, error: PannierError, *, exception: str | None = None) -> None:
         super().__init__(str(error))
         self.kind = kind
         self.error = error
         """What the caller of the library sees, if nothing else can be made of it."""
-        self.elsewhere = elsewhere
-        """Another NameNode may take the request."""
+        self.exception = exception
+        """HDFS's own name for it; None where a filter, a proxy or a stranger answered."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another NameNode may take the request."""
+        return self.exception in _ELSEWHERE
 
 
 class AnswerLost(Exception):
@@ -105,7 +110,7 @@ def refusal(operation: str, status: int, body: bytes) -> Refusal:
     text = f"HDFS answered {operation} with {name}: {message}"
     if name in _OF_LOGIN:
         text = f"HDFS refuses this login (username, Kerberos ticket or delegation token): {message}"
-    return Refusal(kind, _ERRORS[kind](text), elsewhere=name in _ELSEWHERE)
+    return Refusal(kind, _ERRORS[kind](text), exception=name)
 
 
 def without_exception(operation: str, status: int) -> Refusal:

@@ -99,8 +99,9 @@ class Session:
             self._ask_each("GET", "/", deadline, True, {"op": "GETFILESTATUS"})
         except Refusal as failure:
             # The root may be hidden from us; the NameNode that says so serves.
-            if failure.kind is not Kind.REFUSED:
-                raise failure.error from None
+            if failure.exception == "AccessControlException":
+                return
+            raise BackendUnavailable(str(failure.error)) from None
         except AnswerLost as failure:
             raise BackendUnavailable(f"HDFS did not answer: {failure}") from None
         except Unreachable as failure:
@@ -247,12 +248,16 @@ class Session:
 
 
 def pieces(raw: Any, until: float) -> Iterator[bytes]:
-    """An answer's body as it arrives; TimeoutError once `until` is past, however it trickles."""
+    """An answer's body as it arrives; TimeoutError once `until` is past, however it trickles.
+
+    Raises Refusal where it is too large to be held.
+    """
     size = 0
     while piece := raw.read1(65536):
         size += len(piece)
         if size > MAX_ANSWER:
-            raise ValueError(f"the answer is larger than {MAX_ANSWER} bytes")
+            text = f"HDFS answered with more than {MAX_ANSWER} bytes: no record is so large."
+            raise Refusal(Kind.REFUSED, BackendRefused(text))
         yield piece
         if time.monotonic() > until:
             raise TimeoutError("the answer came too slowly")

@@ -70,6 +70,7 @@ class Node:
     ) -> None:
         self.name = name
         self.home = home
+        self.settings = settings
         self._main_class = main_class
         self._arguments = arguments
         self._jvm_flags = jvm_flags
