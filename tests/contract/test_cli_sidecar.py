@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,9 @@ def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Comple
 
 
 def get(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
-    body = connection.getresponse().read()
-    connection.close()
-    return body
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().read()
 
 
 def test_its_first_line_says_where_it_serves_and_a_command_that_works(tmp_path: Path) -> None:
@@ -213,13 +212,10 @@ def test_a_flag_is_a_variable_too_and_foreign_variables_are_ignored(
     process, port = by_variables
     assert process.stdout is not None
     assert f"127.0.0.1:{port}" in process.stdout.readline().decode()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     for host, status in (("shop.example", 200), ("other.example", 200), ("evil.example", 403)):
-        connection.request("GET", "/v1", headers={"Host": host})
-        response = connection.getresponse()
-        response.read()
-        assert response.status == status, host
-    connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            connection.request("GET", "/v1", headers={"Host": host})
+            assert connection.getresponse().status == status, host
 
 
 def test_starting_a_sidecar_imports_nothing_that_only_other_commands_need() -> None:
