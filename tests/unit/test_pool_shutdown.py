@@ -81,6 +81,22 @@ def test_shutdown_waits_for_a_check_and_then_closes() -> None:
     assert pool.core.drained
 
 
+def test_a_check_that_outlasts_the_deadline_is_cut_off_and_nothing_of_it_is_kept() -> None:
+    pool = PoolOnPaper()
+    pool.lay_by(1)
+    pool.now += 1
+    pool.borrow()
+    [check] = pool.checks
+    pool.shut_down(timeout=0.5)
+    pool.wait(1)
+    assert pool.core.drained
+    assert pool.closed_for("drain") == 1
+    pool.check_ends()
+    assert pool.closed_for("drain") == 1
+    with pytest.raises(ValueError, match="not borrowed"):
+        pool.core.release(check.slot.connector, pool.now)
+
+
 def test_a_second_shutdown_may_only_bring_the_deadline_forward() -> None:
     pool = PoolOnPaper()
     [busy] = pool.fill(1)

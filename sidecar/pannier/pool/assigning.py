@@ -202,8 +202,10 @@ class Assigning(PoolState):
 
         Its borrower may still give it back; that is no error of his.
         """
-        for slot in (*self.leases.values(), *self.checking):
+        for slot in self.leases.values():
             self._surrendered[id(slot.connector)] = slot.connector
+            self._close(slot, "drain")
+        for slot in self.checking:
             self._close(slot, "drain")
         self.leases.clear()
         self.checking.clear()

@@ -301,8 +301,8 @@ class PoolCore(Assigning):
         )
         heir.counters, heir.timings = self.counters, self.timings
         heir.closing = self.closing
-        borrowed = [slot.connector for slot in (*self.leases.values(), *self.checking)]
+        borrowed = [slot.connector for slot in self.leases.values()]
         heir._surrendered = {id(connector): connector for connector in borrowed}
-        lost = [slot.connector for slot in self.idle] + borrowed
+        lost = borrowed + [slot.connector for slot in (*self.idle, *self.checking)]
         heir.counters.closed["broken"] += len(lost)
         return heir, lost
