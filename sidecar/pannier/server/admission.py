@@ -79,6 +79,13 @@ class Admission:
         self, host: bytes | None, origin: bytes | None, authorization: bytes | None
     ) -> PannierError | None:
         """Why a request with these header values is refused, or None."""
+        refusal = self.source_refusal(host, origin)
+        if refusal is not None or self.token_file is None or self.token_file.matches(authorization):
+            return refusal
+        return Unauthorized("Send the token of --api-token-file as Authorization: Bearer.")
+
+    def source_refusal(self, host: bytes | None, origin: bytes | None) -> PannierError | None:
+        """Why a request is refused for where it comes from, whatever its token."""
         if host is not None and host not in self.known_hosts and not self._host_allowed(host):
             return Forbidden(
                 f"The Host {host.decode(errors='replace')!r} is none of this sidecar's names: use "
@@ -89,8 +96,6 @@ class Admission:
                 "Requests of web pages (those with an Origin) are refused: allow this one with "
                 "--allow-origin."
             )
-        if self.token_file is not None and not self.token_file.matches(authorization):
-            return Unauthorized("Send the token of --api-token-file as Authorization: Bearer.")
         return None
 
     def origin_allowed(self, origin: bytes) -> bool:

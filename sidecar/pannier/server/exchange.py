@@ -46,7 +46,7 @@ class Exchange:
 
     __slots__ = (
         "_budget", "_client_timeout", "_held", "_keep", "_request", "connection", "headers",
-        "key", "method", "schema", "status", "store",
+        "key", "method", "more_fields", "schema", "status", "store",
     )  # fmt: skip
 
     def __init__(self, request: BaseRequest, budget: Budget, client_timeout: float) -> None:
@@ -60,6 +60,8 @@ class Exchange:
         self.headers = request.headers
         self.status = 0
         """Of the answer, once there is one."""
+        self.more_fields = b""
+        """Header lines beside the answer's own."""
         self.store: str | None = None
         self.schema: str | None = None
         self.key: str | None = None
@@ -148,6 +150,8 @@ class Exchange:
             except Overloaded as error:
                 answer = self.problem(error)
         self.status = answer.status
+        if self.more_fields:
+            answer = Answer(answer.status, answer.fields + self.more_fields, answer.body)
         self._write(
             encode(answer, with_body=self.method != "HEAD", connection=self._connection_line())
         )
@@ -187,6 +191,7 @@ class Exchange:
         chunked = self._request.version == (1, 1)
         if not chunked:
             self._keep = False
+        fields += self.more_fields
         self._write(stream_head(fields, chunked=chunked, connection=self._connection_line()))
         return self.method != "HEAD"
 

@@ -19,6 +19,7 @@ from pannier.errors import ObjectExistError, PannierError
 from pannier.server import (
     batches,
     conditions,
+    cross_origin,
     inserting,
     listing,
     merging,
@@ -107,23 +108,22 @@ class Lane:
             serving.active -= 1
             reply = exchange.reply()
             method = "other" if broken is not None else exchange.method
-            serving.http.count(method, target.route, exchange.status, perf_counter() - began)
+            if exchange.status:  # else the client was gone before there was an answer
+                seconds = perf_counter() - began
+                serving.http.count(method, target.route, exchange.status, seconds)
         return reply
 
     async def _answer(self, exchange: Exchange, target: Target) -> Answer | None:
         serving = self._serving
-        host = target.authority if target.authority is not None else exchange.raw_header("Host")
-        refusal = serving.admission.refusal(
-            host, exchange.raw_header("Origin"), exchange.raw_header("Authorization")
-        )
-        if refusal is not None:
-            raise refusal
+        asks_first = self._admit(exchange, target)
         route = target.route
         allowed = METHODS.get(route)
         if allowed is None:
             raise NotFound("There is nothing at this path: GET /openapi.json says what there is.")
         if route == "server" and exchange.method != "OPTIONS":
             raise BadRequest("The target * is for OPTIONS alone.")
+        if asks_first:
+            return cross_origin.preflight(allowed)
         if exchange.method not in allowed:
             raise MethodNotAllowed(f"This path takes {', '.join(allowed)}.", allow=allowed)
         if serving.draining:
@@ -139,6 +139,23 @@ class Lane:
         served = stores.find(serving.table, target.store)
         exchange.store = served.name
         return await self._actions[route](exchange, target, served)
+
+    def _admit(self, exchange: Exchange, target: Target) -> bool:
+        """Refuse who may not ask; True for a browser that asks first what a page may send."""
+        admission = self._serving.admission
+        host = target.authority if target.authority is not None else exchange.raw_header("Host")
+        origin = exchange.raw_header("Origin")
+        refusal = admission.source_refusal(host, origin)
+        if refusal is not None:
+            raise refusal
+        if origin is not None:
+            exchange.more_fields = cross_origin.fields(origin)
+            if exchange.method == "OPTIONS" and "Access-Control-Request-Method" in exchange.headers:
+                return True  # it brings no token, and learns nothing that the document does not say
+        refusal = admission.refusal(host, origin, exchange.raw_header("Authorization"))
+        if refusal is not None:
+            raise refusal
+        return False
 
     def _describe(self) -> Answer:
         if self._openapi is None:

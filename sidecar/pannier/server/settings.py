@@ -32,8 +32,9 @@ class SidecarSettings:
     all. The check keeps web pages away that have their own name resolve to 127.0.0.1."""
 
     allow_origin: tuple[str, ...] = ()
-    """Web origins (`https://app.example`) whose pages may call; "*" allows all. Otherwise any
-    request with an `Origin` header is refused: a browser sends it, an application does not."""
+    """Web origins (`https://app.example`) whose pages may call, and read the answers; "*" allows
+    all. Otherwise any request with an `Origin` header is refused: a browser sends it, an
+    application does not."""
 
     api_token_file: Path | None = None
     """A file with the token that every request must bring (`Authorization: Bearer`); read again

@@ -60,6 +60,34 @@ def test_more_hosts_and_origins_can_be_allowed(own: Callable[..., Sidecar]) -> N
     ask.close()
 
 
+def test_an_allowed_page_may_ask_first_and_read_the_answers(
+    own: Callable[..., Sidecar], tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("right")
+    origin = "https://app.test"
+    ask = Client(own("--allow-origin", origin, "--api-token-file", str(token)).port)
+    first = ask("OPTIONS", "/v1/default/Cart/1", origin=origin, access_control_request_method="PUT")
+    assert first.status == 204
+    assert "PUT" in first.headers["access-control-allow-methods"]
+    assert "If-Match" in first.headers["access-control-allow-headers"]
+    for method, target in (("PUT", "/v1/default/Cart/1"), ("GET", "/nothing"), ("OPTIONS", "/v1")):
+        for headers in ({}, {"authorization": "Bearer right"}):
+            reply = ask(method, target, b"1", origin=origin, **headers)
+            assert reply.headers["access-control-allow-origin"] == origin
+            assert reply.headers["vary"] == "Origin"
+            assert headers or reply.status == 401
+    stream = ask("GET", "/v1/default/Cart", origin=origin, authorization="Bearer right",
+                 accept="application/x-ndjson")  # fmt: skip
+    assert stream.headers["access-control-allow-origin"] == origin
+    asked = {"access_control_request_method": "PUT", "authorization": "Bearer right"}
+    assert ask("OPTIONS", "/v1", **asked).code == "method-not-allowed", "no page asked"
+    refused = ask("OPTIONS", "/v1", origin="https://evil.test", **asked)
+    assert (refused.code, "access-control-allow-origin" in refused.headers) == ("forbidden", False)
+    assert "access-control-allow-origin" not in ask("GET", "/v1", **asked).headers
+    ask.close()
+
+
 # The token --------------------------------------------------------------------------------------
 
 
