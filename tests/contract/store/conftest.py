@@ -12,6 +12,7 @@ import pytest
 import pannier
 import pannier.aio
 from pannier.aio.stores.grouped_redis import GroupedRedisStore
+from pannier.operations import Write
 from tests.contract.store.sides import THREADS, Side
 from tests.real.redis import RedisServer
 from tests.real.sidecar import Sidecar, sidecar
@@ -165,8 +166,7 @@ async def emptied(store: Side) -> None:
         cursor = None
         while True:
             records = await store.scan(name, cursor, 1000)
-            for key in records.keys:
-                await store.erase(name, key)
+            await store.write_many(name, [Write(key, None) for key in records.keys])
             cursor = records.next
             if cursor is None:
                 break
