@@ -110,6 +110,7 @@ def test_a_failed_installation_is_said_and_tried_again(checkout: Checkout) -> No
     assert "could not be installed" in messages
     (checkout.directory / "pip-fails").unlink()
     assert checkout.dev("run")[0] == 7
+    assert checkout.installations() == 2
 
 
 def test_an_interrupted_installation_is_done_again(checkout: Checkout) -> None:
@@ -123,6 +124,7 @@ def test_an_interrupted_installation_is_done_again(checkout: Checkout) -> None:
     assert "Traceback" not in messages
     (checkout.directory / "pip-hangs").unlink()
     assert checkout.dev("run")[0] == 7
+    assert checkout.installations() == 2
 
 
 def test_two_at_once_install_once(checkout: Checkout) -> None:
