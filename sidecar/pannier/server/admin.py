@@ -82,7 +82,8 @@ class Admin:
     def _readiness(self, startup: bool) -> Answer:
         reasons = self._startup_reasons() if startup else self._reasons()
         if reasons:
-            raise NotReady("Not ready: " + "; ".join(reasons) + ".", reasons=reasons)
+            detail = "; ".join(reason.rstrip(".") for reason in reasons)
+            raise NotReady(f"Not ready: {detail}.", reasons=reasons)
         return Answer(200, JSON, b'{"ready":true,"reasons":[]}')
 
     def _startup_reasons(self) -> list[str]:

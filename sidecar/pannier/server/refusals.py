@@ -94,11 +94,11 @@ class Draining(PannierError):
 
 
 class NotReady(PannierError):
-    """The sidecar has no configuration yet; nothing was done."""
+    """The sidecar has no configuration yet, or a store of it cannot serve; nothing was done."""
 
     status = 503
     code = "not-ready"
-    title = "Not configured yet"
+    title = "Not ready"
 
 
 class Overloaded(PannierError):
