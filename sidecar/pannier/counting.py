@@ -47,21 +47,23 @@ def outcome_of(error: BaseException) -> str:
 _CODES = frozenset(_ALWAYS_POSSIBLE + _RECORD_READ + _RECORD_WRITTEN)
 
 
-class OperationCounts:
-    """One operation of one store: how often it ended how, and how long it took."""
+class OperationCounts(Histogram):
+    """One operation of one store: how often it ended how, and how long it took (in seconds)."""
 
-    __slots__ = ("outcomes", "seconds")
+    __slots__ = ("outcomes",)
 
     def __init__(self, operation: str) -> None:
+        super().__init__()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES[operation], 0)
-        self.seconds = Histogram()
 
     def count(self, outcome: str, seconds: float) -> None:
-        """Count one operation that ended in `outcome` after `seconds`: 0.3 µs."""
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        histogram = self.seconds  # its `observe`, without the call
-        histogram.counts[bisect_left(BOUNDS, seconds)] += 1
-        histogram.sum += seconds
+        """Count one operation that ended in `outcome` after `seconds`: 0.25 µs."""
+        try:
+            self.outcomes[outcome] += 1
+        except KeyError:  # one that this operation was not expected to have
+            self.outcomes[outcome] = 1
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
 
 
 class SizeCounts:
@@ -96,22 +98,23 @@ class StoreCounts:
         self.operations[operation].count(outcome, seconds)
 
 
-class RouteCounts:
+class RouteCounts(Histogram):
     """One method on one route: how many answers of each status, and how long they took."""
 
-    __slots__ = ("seconds", "statuses")
+    __slots__ = ("statuses",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses: dict[int, int] = {}
-        self.seconds = Histogram()
 
     def count(self, status: int, seconds: float) -> None:
-        """Count one request answered with `status` after `seconds`: 0.3 µs."""
-        statuses = self.statuses
-        statuses[status] = statuses.get(status, 0) + 1
-        histogram = self.seconds  # its `observe`, without the call
-        histogram.counts[bisect_left(BOUNDS, seconds)] += 1
-        histogram.sum += seconds
+        """Count one request answered with `status` after `seconds`: 0.25 µs."""
+        try:
+            self.statuses[status] += 1
+        except KeyError:
+            self.statuses[status] = 1
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
 
 
 _RECORD_STATUSES = {

@@ -165,7 +165,7 @@ def store_families(stores: Sequence[ServedStore]) -> Iterator[Metric]:
         for operation, counts in served.counts.operations.items():
             for outcome, count in counts.outcomes.items():
                 operations.add_metric((name, operation, outcome), count)
-            add_seconds(seconds, (name, operation), counts.seconds)
+            add_seconds(seconds, (name, operation), counts)
         add_sizes(sizes, (name,), served.counts.batch_sizes)
     yield up
     yield operations
@@ -188,7 +188,7 @@ def http_families(http: HttpCounts) -> Iterator[Metric]:
     for (method, route), counts in list(http.routes.items()):
         for status, count in counts.statuses.items():
             requests.add_metric((method, route, str(status)), count)
-        add_seconds(seconds, (method, route), counts.seconds)
+        add_seconds(seconds, (method, route), counts)
     yield requests
     yield seconds
 

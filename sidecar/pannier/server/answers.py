@@ -42,13 +42,16 @@ def encode(answer: Answer, with_body: bool = True, connection: bytes = b"") -> b
     (RFC 9110 sections 8.6 and 15.4.5).
     """
     status = answer.status
+    opening = _openings.get(status) if _second <= time() < _next_second else None
+    if opening is None:
+        opening = _opening(status)
     if status == 204 or status == 304:
-        return b"".join((_opening(status), answer.fields, connection, b"\r\n"))
+        return b"".join((opening, answer.fields, connection, b"\r\n"))
     body = answer.body
     # A join costs half of what %-formatting does: 0.15 µs.
     return b"".join(
         (
-            _opening(status),
+            opening,
             answer.fields,
             b"Content-Length: %d\r\n" % len(body),
             connection,
@@ -77,8 +80,6 @@ def _opening(status: int) -> bytes:
         _second = int(now)
         _next_second = _second + 1
         _openings.clear()
-    opening = _openings.get(status)
-    if opening is None:
-        date = formatdate(_second, usegmt=True).encode()
-        opening = _openings[status] = b"%bDate: %b\r\n" % (STATUS_LINES[status], date)
+    date = formatdate(_second, usegmt=True).encode()
+    opening = _openings[status] = b"%bDate: %b\r\n" % (STATUS_LINES[status], date)
     return opening

@@ -202,13 +202,15 @@ class FastLane(asyncio.Protocol):
     def _answer(self, answer: Answer) -> None:
         """Write the answer to the request in hand, and go on with the next."""
         request = self._request
-        assert request is not None
+        if request is None:
+            return
         self._request = None
         serving = self._serving
-        method = request.method
-        serving.budget.taken -= len(request.body)
+        if request.body:
+            serving.budget.taken -= len(request.body)
         if len(answer.body) > SMALL:
             answer = self._affordable(request, answer)
+        method = request.method
         last = (self._ended or serving.draining) and not self._rest and not self._held
         self._transport.write(encode(answer, method != "HEAD", CLOSE if last else b""))
         serving.http.record[method].count(answer.status, request.seconds)

@@ -36,6 +36,9 @@ from pannier.server.refusals import Internal
 if TYPE_CHECKING:
     from pannier.aio.stores.grouped_redis import GroupedRedisStore
 
+FOUND = JSON + b'ETag: "%b"\r\n'
+"""The fields of a record that was found, but for its tag."""
+
 log = logging.getLogger("pannier.server")
 
 Method = Literal["GET", "HEAD", "PUT", "DELETE"]
@@ -77,11 +80,9 @@ class RecordRequest:
         self.schema = schema
         self.key = key
         self.body = body
-        self.preconditions = (
-            None
-            if if_match is None and if_none_match is None
-            else conditions.parse(if_match, if_none_match)
-        )
+        self.preconditions = None
+        if if_match is not None or if_none_match is not None:
+            self.preconditions = conditions.parse(if_match, if_none_match)
         self._done: Done | None = None
         """Told the answer; None before the start and after the end."""
         # Set by the start, and nowhere looked at before:
@@ -124,7 +125,7 @@ class RecordRequest:
             if preconditions.excludes(tag):
                 self._end("ok", Answer(304, b'ETag: "%b"\r\n' % tag.encode()))
                 return
-        self._end("ok", Answer(200, b'%bETag: "%b"\r\n' % (JSON, tag.encode()), value))
+        self._end("ok", Answer(200, FOUND % tag.encode(), value))
 
     def have_written(self, outcome: Outcome | None, error: PannierError | None) -> None:
         """The store has written or erased, or refused to, or failed."""
