@@ -222,7 +222,7 @@ async def test_a_delegation_token_is_sent_and_never_shown(
     # Without security HDFS does not look at the token; test_hdfs_kerberos logs in with one.
     async with HDFSStoreBackend(namenodes=hdfs.addresses, delegation_token=token) as store:
         await store.ping()
-        assert token not in repr(store)
+        assert repr(store) == f"<HDFSStoreBackend /volnux at {hdfs.addresses[0]}>"
     async with HDFSStoreBackend(namenodes=[gone], delegation_token=token) as store:
         with pytest.raises(BackendUnavailable) as refused:
             await store.read("S", "k")

@@ -252,6 +252,9 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
     async def close(self) -> None:
         await self._manager.shutdown()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_path or '/'} at {', '.join(self.namenodes)}>"
+
     # The connection -------------------------------------------------------------------------------
 
     async def _lent(

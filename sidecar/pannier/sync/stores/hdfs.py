@@ -249,6 +249,9 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
     def close(self) -> None:
         self._manager.shutdown()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_path or '/'} at {', '.join(self.namenodes)}>"
+
     # The connection -------------------------------------------------------------------------------
 
     def _lent(
