@@ -161,10 +161,10 @@ def read_layout(name: str) -> bytes:
     return _pack(("HMGET", name, "layout", "buckets"))
 
 
-def write_layout(name: str, buckets: int) -> tuple[bytes, int]:
-    """A pipeline that writes the layout record where there is none, and its number of answers."""
+def write_layout(name: str, buckets: int) -> list[bytes]:
+    """The commands that write the layout record's fields where there are none."""
     version = _pack(("HSETNX", name, "layout", "1"))
-    return version + _pack(("HSETNX", name, "buckets", str(buckets))), 2
+    return [version, _pack(("HSETNX", name, "buckets", str(buckets)))]
 
 
 def hello(username: str | None, password: str | None) -> bytes:

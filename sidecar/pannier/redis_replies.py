@@ -20,7 +20,6 @@ from pannier.errors import (
     PannierError,
     StoreFull,
 )
-from pannier.operations import Outcome, WriteResult
 
 
 class ConnectionLost(Exception):
@@ -177,6 +176,8 @@ def failure(answer: Any, where: str, *, write: bool) -> PannierError:
     """The error for whatever a command got that is not its reply."""
     if isinstance(answer, ReplyError):
         return refused(answer, where)
+    if isinstance(answer, PannierError):
+        return answer  # it was not sent
     if isinstance(answer, ConnectionLost):
         error = unanswered(answer, where, write=write)
         error.__cause__ = answer
@@ -185,12 +186,6 @@ def failure(answer: Any, where: str, *, write: bool) -> PannierError:
         f"Redis answered for {where} with a {type(answer).__name__}, which no such command has: "
         "is it a Redis server?"
     )
-
-
-def result_of(answer: Any, outcomes: dict[int, Outcome], where: str) -> WriteResult:
-    """What one write of a pipeline did, or the error it ended in."""
-    outcome = outcomes.get(answer) if type(answer) is int else None
-    return outcome if outcome is not None else failure(answer, where, write=True)
 
 
 def spoken(error: ReplyError | str) -> str:

@@ -13,14 +13,12 @@ from pannier.errors import (
     PannierError,
     StoreFull,
 )
-from pannier.operations import Outcome
 from pannier.redis_replies import (
     ConnectionLost,
     code_of,
     ends_connection,
     failure,
     refused,
-    result_of,
     says_noscript,
     spoken,
 )
@@ -95,10 +93,13 @@ def test_noscript_is_told_from_all_else() -> None:
 
 
 def test_a_reply_of_the_wrong_kind_is_refused_and_not_guessed_at() -> None:
-    outcomes = {1: Outcome.CREATED, 0: Outcome.REPLACED}
-    assert result_of(1, outcomes, "Cart/42") is Outcome.CREATED
     for odd in (b"1", "1", True, None, 7, [1]):
-        assert isinstance(result_of(odd, outcomes, "Cart/42"), BackendRefused)
+        assert isinstance(failure(odd, "Cart/42", write=True), BackendRefused)
+
+
+def test_what_kept_a_command_from_being_sent_stays_what_it_is() -> None:
+    error = BackendUnavailable("no connection")
+    assert failure(error, "Cart/42", write=True) is error
 
 
 def test_what_the_server_says_is_one_short_line() -> None:
