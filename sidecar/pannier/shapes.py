@@ -58,15 +58,16 @@ class Shape:
         }
 
     def values(self, record: Any) -> dict[str, Any]:
-        """The record's fields that are set now, declared ones first."""
-        values = self.set_fields(record)
-        for name, value in getattr(record, "__dict__", {}).items():
-            if name not in values and not is_descriptor(self.klass, name):
-                values[name] = value
+        """The record's fields that are set now, its own attributes in the order they were set."""
+        values = {
+            name: value
+            for name, value in getattr(record, "__dict__", {}).items()
+            if not is_descriptor(self.klass, name)
+        }
         for name in slots_of(self.klass):
-            if name not in values and (value := getattr(record, name, _MISSING)) is not _MISSING:
+            if (value := getattr(record, name, _MISSING)) is not _MISSING:
                 values[name] = value
-        return values
+        return values | self.set_fields(record)
 
     def set_fields(self, record: Any) -> dict[str, Any]:
         """The declared fields that are set now."""
@@ -81,7 +82,7 @@ class Shape:
         """A new object, nothing set and no `__init__` called."""
         try:
             return object.__new__(self.klass)
-        except TypeError:  # A class with a layout of its own, such as one of C.
+        except TypeError:  # A class with a layout of its own, such as an exception.
             klass: Any = self.klass
             return klass.__new__(klass)
 
@@ -92,26 +93,28 @@ class Shape:
         unknown: dict[str, Any],
         stale: Iterable[str] = (),
     ) -> None:
-        """Set `values` (and, unless the class is closed, `unknown`); forget the `stale` names."""
-        values = self.with_defaults(record, values)
+        """Set `values`, in their order, and forget the `stale` names.
+
+        `unknown` are the stored names that a closed class does not declare.
+        """
         slots = slots_of(self.klass)
         attributes = getattr(record, "__dict__", {})
         for name in list(attributes):
             if isinstance(class_attribute(self.klass, name), functools.cached_property):
                 del attributes[name]
         for name in stale:
-            if name not in values and name in slots and hasattr(record, name):
+            if name in slots and hasattr(record, name):
                 object.__delattr__(record, name)
-            elif name not in values:
+            else:
                 attributes.pop(name, None)
-        for name, value in (values | unknown).items():
+        for name, value in (values | self.with_defaults(record, values)).items():
             if name in slots:
                 _set(record, name, value)
-            elif name in values or not is_taken(self.klass, name):
+            elif name in self.fields or not is_taken(self.klass, name):
                 attributes[name] = value
 
     def with_defaults(self, record: Any, values: dict[str, Any]) -> dict[str, Any]:
-        """`values` with the declared defaults of the fields it lacks, in the order declared."""
+        """The declared fields of `values`, and the defaults of those it lacks, as declared."""
         whole: dict[str, Any] = {}
         for name, field in self.fields.items():
             if name in values:
@@ -195,6 +198,7 @@ class StructShape(ClosedShape):
         super().__init__(klass)
         config = klass.__struct_config__  # type: ignore[attr-defined]
         self.tag = {config.tag_field: config.tag} if config.tag is not None else {}
+        self._empty: Any = None
 
     def declared(self) -> dict[str, Field]:
         klass: Any = self.klass
@@ -205,6 +209,24 @@ class StructShape(ClosedShape):
             name: Field(name, self.hints.get(name, Any), default_of_struct(default))
             for name, default in zip(names, defaults[len(defaults) - len(names) :], strict=True)
         }
+
+    def blank(self) -> Any:
+        """A copy of an object that has None in every field: a Struct cannot be made without."""
+        if self._empty is None:
+            self._empty = self._made_empty()
+        copied: Any = msgspec.Struct
+        return copied.__copy__(self._empty)
+
+    def _made_empty(self) -> Any:
+        klass: Any = self.klass
+        nothing = dict.fromkeys(klass.__struct_fields__)
+        if not hasattr(klass, "__post_init__"):
+            return klass(**nothing)
+        # msgspec calls __post_init__ of every object it makes: a subclass without one stands in.
+        space = {"__post_init__": lambda record: None, "__module__": klass.__module__}
+        empty = type(klass)(klass.__name__, (klass,), space)(**nothing)
+        msgspec.structs.force_setattr(empty, "__class__", klass)
+        return empty
 
     def values(self, record: Any) -> dict[str, Any]:
         return self.tag | super().values(record)

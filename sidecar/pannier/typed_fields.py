@@ -439,7 +439,7 @@ def fill(record: Any, state: dict[str, Any], stale: set[str] | None = None) -> N
         found = converters.get(name)
         if found is not None:
             values[name] = _at_name(found.restore, f"{klass.__name__}.{name}", value)
-        elif name in converters:
+        elif name in converters or not shape.closed:
             values[name] = value
         else:
             unknown[name] = value

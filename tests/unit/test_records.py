@@ -19,11 +19,13 @@ from typing import (
     Any,
     ClassVar,
     Final,
+    Generic,
     Literal,
     NamedTuple,
     NewType,
     Optional,
     TypedDict,
+    TypeVar,
 )
 from uuid import UUID
 
@@ -37,6 +39,7 @@ from hypothesis import strategies as st
 from pannier import BackendIntegrationMixin, InvalidRecord, StoreNotFound, records
 
 Mixin = BackendIntegrationMixin
+T = TypeVar("T")
 
 
 def stored(record: Any) -> Any:
@@ -370,6 +373,81 @@ def test_unknown_fields_are_kept_by_open_classes_and_ignored_by_closed_ones() ->
     for klass in (Data, Attrs, Struct, Closed):
         assert stored(loaded(klass, id=1, more=[2])) == {"id": 1}
         assert not hasattr(loaded(klass, id=1, more=[2]), "more")
+
+
+def test_a_plain_record_keeps_the_order_of_its_keys() -> None:
+    class Plain(Mixin):
+        id: int
+        day: date
+        late: int = 5
+
+        def __init__(self) -> None:
+            self.z = 1
+            self.day = DAY
+            self.id = 2
+
+    assert list(stored(Plain())) == ["z", "day", "id", "late"]
+    assert list(stored(again(Plain()))) == ["z", "day", "id", "late"]
+    mixed = loaded(Plain, y=1, id=2, x=3, day="2026-11-23", late=4)
+    assert list(stored(mixed)) == ["y", "id", "x", "day", "late"]
+
+
+def test_structs_are_built_without_post_init_wherever_the_mixin_stands() -> None:
+    def refuse(record: Any) -> None:
+        raise AssertionError("called")
+
+    class First(Mixin, msgspec.Struct):
+        id: int
+        __post_init__ = refuse
+
+    class Second(msgspec.Struct, Mixin, frozen=True, kw_only=True, tag=True):
+        id: int
+        day: date = DAY
+        __post_init__ = refuse
+
+    class Inner(msgspec.Struct):
+        day: date
+
+    class Outer(Mixin, msgspec.Struct):
+        inner: Inner
+        more: list[Inner] = []
+
+    assert loaded(First, id=3).id == 3
+    assert (loaded(Second, id=4).id, loaded(Second, id=4).day) == (4, DAY)
+    assert type(loaded(Second, id=4)) is Second
+    assert again(Outer(Inner(DAY), [Inner(DAY)])) == Outer(Inner(DAY), [Inner(DAY)])
+
+
+def test_generic_and_inherited_classes_are_records() -> None:
+    class Box(Mixin, pydantic.BaseModel, Generic[T]):
+        id: int
+        content: T
+        many: list[T]
+
+    @dataclasses.dataclass
+    class Base(Mixin):
+        id: int
+
+    @dataclasses.dataclass
+    class Derived(Base):
+        day: date = DAY
+        made: int = dataclasses.field(init=False, default=4)
+        hint: dataclasses.InitVar[int] = 3
+
+    class Hidden(Mixin):
+        __slots__ = ("__secret", "id")
+
+        def __init__(self) -> None:
+            self.id = 1
+            self.__secret = 2
+
+        def tell(self) -> int:
+            return self.__secret
+
+    box = Box[date](id=1, content=DAY, many=[DAY])
+    assert again(box) == box
+    assert again(Derived(1)) == Derived(1)
+    assert again(Hidden()).tell() == 2
 
 
 def test_a_stored_name_cannot_take_a_method_or_a_dunder_away() -> None:
