@@ -316,14 +316,18 @@ async def test_who_fails_when_granted_loses_no_slot(
 
 async def test_members_join_the_tail_and_are_refused_each_at_his_time(make_pool: MakePool) -> None:
     refused: list[tuple[type[PannierError], int]] = []
-    pool = make_pool(max_connections=1, connection_timeout=0.1)
+    now = [100.0]
+    pool = make_pool(max_connections=1, connection_timeout=10.0)
+    pool._clock = lambda: now[0]
     connector = await pool.acquire()
     ticket = pool.enqueue(2, print, lambda error, count: refused.append((type(error), count)))
-    await asyncio.sleep(0.05)
+    now[0] += 5
     assert pool.join(ticket)
     assert pool.stats()["pending"] == 3
     pool.leave(ticket, 0)
-    await until(lambda: len(refused) == 2)
+    for _ in range(2):
+        now[0] += 5
+        pool._tick()
     assert refused == [(PoolTimeout, 1), (PoolTimeout, 1)]
     pool.give_back(connector)
 

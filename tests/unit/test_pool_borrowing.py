@@ -283,28 +283,60 @@ def test_in_single_mode_the_connection_is_idle_when_the_last_gave_it_back() -> N
         pool.core.release(connector, pool.now)
 
 
-def test_in_single_mode_a_broken_connection_is_lent_no_more_and_dialed_anew() -> None:
+def test_in_single_mode_a_broken_connection_is_replaced_at_once_and_closed_by_its_last_holder() -> (
+    None
+):
     pool = PoolOnPaper(shared=True, max_connections=1)
     first, second = pool.borrow(), pool.borrow()
     old = pool.dial_succeeds()
     pool.give_back(first, broken=True)
-    newcomer = pool.borrow()
-    assert newcomer.waits, "the broken one must not be shared again"
+    nested = pool.borrow()  # perhaps by who holds the broken one: he must not wait for himself
+    new = pool.dial_succeeds()
+    assert nested.connector is new
     assert not pool.closed, "the other borrower still works with it"
+    assert pool.gauges == (1, 0, 0, 0)
     pool.give_back(second)
     assert pool.closed == [(old, "broken")]
-    new = pool.dial_succeeds()
-    assert newcomer.connector is new
+    pool.give_back(nested)
+    assert pool.gauges == (0, 1, 0, 0)
 
 
-def test_in_single_mode_a_connection_seen_dead_while_shared_is_replaced() -> None:
+def test_in_single_mode_all_who_find_the_connection_dead_at_once_are_served() -> None:
     pool = PoolOnPaper(shared=True, max_connections=1)
-    first = pool.borrow()
+    holder = pool.borrow()
     old = pool.dial_succeeds()
-    pool.seen_dead.add(old)
-    second = pool.borrow()
-    assert second.waits
-    pool.give_back(first)
-    assert pool.closed == [(old, "broken")]
+    taken = [pool.core.take(pool.now) for _ in range(3)]  # threads, before any of them has looked
+    late = [Borrower(pool) for _ in taken]
+    for borrower, connector in zip(late, taken, strict=True):
+        place = pool.core.dud(connector, pool.now)
+        pool.core.enqueue(pool.now, borrower.granted, borrower.refused, place=place)
+        pool.act()
     pool.dial_succeeds()
-    assert second.connector is not None
+    assert all(borrower.connector is not None for borrower in late)
+    assert pool.gauges == (1, 0, 0, 0)
+    pool.give_back(holder)
+    assert pool.closed == [(old, "broken")]
+
+
+def test_in_single_mode_shutdown_waits_for_the_holders_of_a_broken_connection_too() -> None:
+    pool = PoolOnPaper(shared=True, max_connections=1)
+    first, second = pool.borrow(), pool.borrow()
+    pool.dial_succeeds()
+    pool.give_back(first, broken=True)
+    pool.shut_down(timeout=1)
+    assert not pool.core.drained
+    pool.wait(2)
+    assert pool.core.drained
+    pool.give_back(second)
+    assert pool.closed_for("broken") + pool.closed_for("drain") == 1
+
+
+def test_what_a_shutdown_closed_while_its_borrower_still_looked_at_it_is_no_error() -> None:
+    pool = PoolOnPaper()
+    pool.lay_by(1)
+    taken = pool.core.take(pool.now)
+    pool.shut_down(timeout=0)
+    pool.tick()
+    pool.core.dud(taken, pool.now)
+    assert pool.core.drained
+    assert pool.closed_for("drain") == 1

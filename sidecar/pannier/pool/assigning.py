@@ -59,7 +59,7 @@ class Assigning(PoolState):
 
     def _share(self, now: float) -> Any | None:
         slot = next(iter(self.leases.values()))
-        if self.line or slot.spoiled or slot.dies_at <= now:
+        if self.line or slot.dies_at <= now:
             return None
         self._sequence = slot.number = self._sequence + 1
         slot.holders += 1
@@ -78,8 +78,7 @@ class Assigning(PoolState):
         line, idle, checking = self.line, self.idle, self.checking
         if self._shared and line:
             for slot in self.leases.values():
-                if not slot.spoiled:
-                    self._share_with_all(slot, now)
+                self._share_with_all(slot, now)
         while idle and len(line) > len(checking):
             slot = idle.pop()
             fresh = now - slot.since <= FRESH
@@ -181,6 +180,17 @@ class Assigning(PoolState):
         self.counters.closed[reason] += 1
         self.actions.append(Close(slot.connector, reason))
 
+    def _close_shared_or_not(self, slot: Slot) -> None:
+        """One of its holders found it broken: it is lent no more, and closed by the last of them.
+
+        A successor is dialed without waiting for the others, who might themselves wait for it.
+        """
+        slot.holders -= 1
+        if slot.holders:
+            self.retired[id(slot.connector)] = slot
+        else:
+            self._close(slot, "broken")
+
     def _drop_expired(self, now: float) -> None:
         while self.idle and self.idle[-1].dies_at <= now:
             self._close(self.idle.pop(), "lifetime")
@@ -202,12 +212,13 @@ class Assigning(PoolState):
 
         Its borrower may still give it back; that is no error of his.
         """
-        for slot in self.leases.values():
+        for slot in (*self.leases.values(), *self.retired.values()):
             self._surrendered[id(slot.connector)] = slot.connector
             self._close(slot, "drain")
         for slot in self.checking:
             self._close(slot, "drain")
         self.leases.clear()
+        self.retired.clear()
         self.checking.clear()
 
     def _set_lifetime(self, slot: Slot) -> None:

@@ -62,15 +62,19 @@ class PoolCore(Assigning):
 
     def dud(self, connector: Any, now: float) -> int:
         """What `take` gave is dead: close it. Returns the borrower's place, for `enqueue`."""
-        slot = self.leases.pop(id(connector))
-        if self._shared and slot.holders > 1:
-            slot.holders -= 1
-            slot.spoiled = True
-            self.leases[id(connector)] = slot
-            return slot.number
-        self._close(slot, "broken")
+        slot = self.leases.get(id(connector))
+        if slot is None or self._shared:
+            # Many may find a shared one dead at once: each needs a place of its own.
+            self._sequence = place = self._sequence + 1
+        else:
+            place = slot.number
+        if slot is None:
+            self._return_late(connector)
+        else:
+            del self.leases[id(connector)]
+            self._close_shared_or_not(slot)
         self._settle(now)
-        return slot.number
+        return place
 
     def enqueue(
         self,
@@ -147,8 +151,7 @@ class PoolCore(Assigning):
         """
         slot = self.leases.pop(id(connector), None)
         if slot is None:
-            if self._surrendered.pop(id(connector), None) is None:
-                raise NotBorrowed(f"{connector!r} is not borrowed from pool {self.name}.")
+            self._return_late(connector)
             return
         ticket = slot.ticket
         if ticket is not None and not ticket.collected and not self._shared:
@@ -157,16 +160,15 @@ class PoolCore(Assigning):
                 f"{connector!r} was given back to pool {self.name} already, "
                 "and is on its way to another borrower."
             )
-        if slot.holders > 1:
+        if slot.holders > 1 and not broken:
             slot.holders -= 1
-            slot.spoiled |= broken
             self.leases[id(connector)] = slot
             return
         self.timings.use.observe(now - slot.since)
         slot.ticket = slot.where = None
         slot.leaked = False
-        if broken or slot.spoiled:
-            self._close(slot, "broken")
+        if broken:
+            self._close_shared_or_not(slot)
         elif self.closing:
             self._close(slot, "drain")
         elif slot.dies_at <= now:
@@ -177,6 +179,18 @@ class PoolCore(Assigning):
             self._place(slot, now)
             return
         self._settle(now)
+
+    def _return_late(self, connector: Any) -> None:
+        """Take back what is no lease any more. Raises NotBorrowed."""
+        if self._surrendered.pop(id(connector), None) is not None:
+            return
+        slot = self.retired.get(id(connector))
+        if slot is None:
+            raise NotBorrowed(f"{connector!r} is not borrowed from pool {self.name}.")
+        slot.holders -= 1
+        if not slot.holders:
+            del self.retired[id(connector)]
+            self._close(slot, "broken")
 
     # The driver's answers -----------------------------------------------------------------------
 
@@ -301,7 +315,7 @@ class PoolCore(Assigning):
         )
         heir.counters, heir.timings = self.counters, self.timings
         heir.closing = self.closing
-        borrowed = [slot.connector for slot in self.leases.values()]
+        borrowed = [s.connector for s in (*self.leases.values(), *self.retired.values())]
         heir._surrendered = {id(connector): connector for connector in borrowed}
         lost = borrowed + [slot.connector for slot in (*self.idle, *self.checking)]
         heir.counters.closed["broken"] += len(lost)

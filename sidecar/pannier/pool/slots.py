@@ -16,7 +16,7 @@ class Slot:
     """One connection from its dial to its close."""
 
     __slots__ = (
-        "born", "connector", "dies_at", "holders", "leaked", "number", "since", "spoiled",
+        "born", "connector", "dies_at", "holders", "leaked", "number", "since",
         "spread", "ticket", "where",
     )  # fmt: skip
 
@@ -35,8 +35,6 @@ class Slot:
         """What it was lent for; None where it was taken without waiting."""
         self.holders = 1
         """How many share it (always 1 but in a shared pool)."""
-        self.spoiled = False
-        """In a shared pool: to be closed when the last holder gives it back."""
         self.where: object | None = None
         self.leaked = False
 

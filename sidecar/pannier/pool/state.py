@@ -43,6 +43,8 @@ class PoolState:
         """Longest unused first; borrowed from the other end, so that the surplus ages."""
         self.leases: dict[int, Slot] = {}
         """In use, by the connector's id."""
+        self.retired: dict[int, Slot] = {}
+        """Broken ones of a shared pool that still have holders; they count as closed."""
         self.checking: set[Slot] = set()
         self.opening: set[Slot] = set()
         self.line = WaitingLine()
@@ -75,7 +77,8 @@ class PoolState:
     @property
     def drained(self) -> bool:
         """Whether the pool is shut down and nothing of it is out."""
-        return self.closing and not (self.leases or self.checking or self.opening)
+        out = self.leases or self.retired or self.checking or self.opening
+        return self.closing and not out
 
     def figures(self, now: float) -> Figures:
         """The gauges, and the longest wait, for an error's text."""

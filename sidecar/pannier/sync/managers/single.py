@@ -14,8 +14,8 @@ from pannier.sync.pool_driver import ConnectionPool
 class SingleConnectorManager(ConnectorManagerBase):
     """Lends one connector to any number of borrowers at once; the connector must bear that.
 
-    A broken one is lent no more, is closed when its last borrower gave it back, and is then
-    dialed anew for those who wait. Its `stats` have the pool's keys, with `max` 1.
+    A broken one is lent no more and dialed anew at once; the old one is closed by the last of its
+    borrowers who gives it back. Its `stats` have the pool's keys, with `max` 1.
     """
 
     def __init__(
