@@ -142,14 +142,19 @@ class RecordRequest:
             status = 412 if self.method == "PUT" else 404
             self._fail(missing(self.schema, self.key), status)
         elif outcome is Outcome.PRESENT:
-            self._fail(ObjectExistError(f"{self.schema}/{self.key} exists already."), 412)
+            self._fail(self._present(), 412)
         else:
             self._fail(self._mismatch(), 412)
+
+    def _present(self) -> PannierError:
+        return ObjectExistError(
+            f"{self.schema}/{self.key} exists already: PUT without If-None-Match replaces it."
+        )
 
     def _mismatch(self) -> PannierError:
         match = self.preconditions.match if self.preconditions is not None else None
         if match is not None and match.any:  # it held: what did not is If-None-Match: * beside it
-            return ObjectExistError(f"{self.schema}/{self.key} exists already.")
+            return self._present()
         return ETagMismatch(
             f"{self.schema}/{self.key} has another ETag: read it again and decide anew."
         )
