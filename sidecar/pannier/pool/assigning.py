@@ -29,8 +29,6 @@ class Assigning(PoolState):
         """Give a connection that was seen alive just now to the longest waiter, or lay it by."""
         if self.pending:
             self._grant(self.line.pop(), slot, now)
-            if self._shared:
-                self._share_with_all(slot, now)
             return
         slot.since = now
         self.idle.append(slot)
@@ -76,9 +74,6 @@ class Assigning(PoolState):
         if self.closing:
             return
         line, idle, checking = self.line, self.idle, self.checking
-        if self._shared and line:
-            for slot in self.leases.values():
-                self._share_with_all(slot, now)
         while idle and len(line) > len(checking):
             slot = idle.pop()
             fresh = now - slot.since <= FRESH
@@ -89,6 +84,9 @@ class Assigning(PoolState):
             else:
                 checking.add(slot)
                 self.actions.append(Check(slot, quick=fresh))
+        if self._shared and line:
+            for slot in self.leases.values():
+                self._share_with_all(slot, now)
         if line or len(idle) < self.settings.min_idle:
             self._dial_wanted(now)
         if line and not (self.leases or self.checking or self.opening):
