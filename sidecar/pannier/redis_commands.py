@@ -27,6 +27,10 @@ _pack = cast(Callable[[tuple[str | bytes, ...]], bytes], pack_command)
 PING = _pack(("PING",))
 SERVER = _pack(("INFO", "server"))
 """Answers with a text that names the server's run (see `pannier.redis_replies.run_of`)."""
+ASKING = _pack(("ASKING",))
+"""Before each command that a node of a cluster sent on with ASK."""
+SLOTS = _pack(("CLUSTER", "SLOTS"))
+"""Answers with a list of [first slot, last slot, [host, port, ...] of the master, replicas]."""
 ROLE = _pack(("ROLE",))
 """Answers with a list that starts with b"master" or b"slave"."""
 

@@ -1,0 +1,342 @@
+# Generated from sidecar/pannier/aio/stores/redis_cluster.py by tools/async_to_sync.py; do not edit.
+"""The Redis store on a cluster: a pool for each master, and commands sent to who has their key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hiredis import ReplyError
+
+from pannier import redis_commands as commands
+from pannier import redis_scanning as scanning
+from pannier.errors import BackendUnavailable, PannierError, PoolClosed, Unsupported
+from pannier.operations import Write, WriteResult
+from pannier.pool.modes import ConnectionMode
+from pannier.redis_address import RedisTls, node_of
+from pannier.redis_layout import RedisLayout
+from pannier.redis_replies import ConnectionLost, ends_connection, failure
+from pannier.redis_slots import Node, SlotMap, redirection
+from pannier.sync.connectors.redis import RedisConnector
+from pannier.sync.managers import ConnectorManagerBase, ConnectorManagerFactory
+from pannier.sync.stores.redis_records import RedisRecords
+from pannier.sync.worker import each
+
+CLUSTER_PORT = 6379
+MOST_TURNS = 5
+"""How often a command is sent on, before its redirections count as a cluster in disorder."""
+LEARN_PAUSE = 0.1
+"""Seconds between two questions about who has what."""
+
+
+class RedisClusterStoreBackend(RedisRecords):
+    """Records in a Redis Cluster: as `RedisStoreBackend`, found from `nodes`, `host:port` each.
+
+    A schema is one hash, so it lives on one master, unless `hash_buckets` spread it over more. The
+    pool's settings count for each master. An atomic batch whose records are in several slots is
+    refused with Unsupported.
+    """
+
+    connector_klass = RedisConnector
+
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        tls: RedisTls | None = None,
+        key_prefix: str = "pannier:",
+        hash_buckets: int = 1,
+        request_timeout: float = 5.0,
+        connection_mode: ConnectionMode | None = None,
+        max_connections: int = 10,
+        connection_timeout: float = 30.0,
+        idle_timeout: float = 300.0,
+        min_idle: int = 0,
+        max_lifetime: float | None = None,
+        max_waiting: int | None = None,
+        leak_threshold: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout)
+        from redis.crc import key_slot  # redis-py, for those who have a cluster
+
+        self._slot_of_key: Callable[[bytes], int] = key_slot
+        self._seeds = [node_of(text, CLUSTER_PORT) for text in nodes]
+        if not self._seeds:
+            raise ValueError("A cluster needs at least one of its nodes.")
+        self._connecting: dict[str, Any] = {
+            "username": username,
+            "password": password,
+            "tls": tls.context() if tls is not None else None,
+            "server_name": tls.server_name if tls is not None else None,
+            "timeout": min(connection_timeout, request_timeout),
+        }
+        self._mode = connection_mode
+        self._pool: dict[str, Any] = {
+            "max_connections": max_connections,
+            "connection_timeout": connection_timeout,
+            "idle_timeout": idle_timeout,
+            "min_idle": min_idle,
+            "max_lifetime": max_lifetime,
+            "max_waiting": max_waiting,
+            "leak_threshold": leak_threshold,
+        }
+        self._name = name
+        self._slots = SlotMap()
+        self._learned_at = float("-inf")
+        self._is_closed = False
+        self._managers: dict[Node, ConnectorManagerBase] = {}
+        # Settings that no pool can have are refused now, and not at first use.
+        self._manager_of(self._seeds[0])
+
+    # Who has what -------------------------------------------------------------------------------
+
+    def _master_of(self, name: str) -> Node:
+        """The master that has the key."""
+        slot = self._slot_of_key(name.encode())
+        node = self._slots.master_of(slot)
+        if node is None:
+            self._learn()
+            node = self._slots.master_of(slot)
+        if node is None:
+            raise BackendUnavailable(f"No node of the Redis Cluster serves slot {slot} ({name}).")
+        return node
+
+    def _learn(self) -> None:
+        """Ask the nodes, one after the other, until one tells who has which slots.
+
+        What was learned just now stays as it is. Raises BackendUnavailable if none ever told.
+        """
+        now = time.monotonic()
+        # Those who come while the first question is under way ask too: they have nothing to go by.
+        if self._slots.masters and now < self._learned_at + LEARN_PAUSE:
+            return
+        self._learned_at = now
+        failures: list[str] = []
+        for node in dict.fromkeys([*self._slots.masters, *self._seeds]):
+            connector = RedisConnector(*node, **self._connecting)
+            try:
+                connector.connect()
+                reply = (connector.execute(commands.SLOTS, 1, connector.timeout))[0]
+            except (BackendUnavailable, ConnectionLost) as error:
+                failures.append(str(error))
+                continue
+            finally:
+                connector.disconnect()
+            if isinstance(reply, list) and reply:
+                self._slots.learn(reply, node)
+                return
+            failures.append(f"{connector} knows no cluster: {reply}.")
+        if not self._slots.masters:
+            raise BackendUnavailable(f"No node of the Redis Cluster answers: {' '.join(failures)}")
+
+    def _manager_of(self, node: Node) -> ConnectorManagerBase:
+        manager = self._managers.get(node)
+        if manager is None and self._is_closed:
+            raise PoolClosed("This store was closed.")
+        if manager is None:
+            host, port = node
+            manager = self._managers[node] = ConnectorManagerFactory.create_manager(
+                RedisConnector,
+                {"host": host, "port": port, **self._connecting},
+                self._mode,
+                **self._pool,
+                name=f"{self._name} at {host}:{port}" if self._name else None,
+            )
+        return manager
+
+    # The transport ------------------------------------------------------------------------------
+
+    def _ask_each(self, asked: Sequence[tuple[str, bytes]], *, write: bool) -> list[Any]:
+        """A pipeline to each node; what a node sends on elsewhere is sent there, in order.
+
+        A connection that is lost costs a read one more try, a write only if it was not sent.
+        """
+        answers: list[Any] = [None] * len(asked)
+        waiting = list(range(len(asked)))
+        asking: dict[int, Node] = {}
+        tried_again: set[int] = set()
+        for _ in range(MOST_TURNS):
+            try:
+                parts = self._parts(asked, waiting, asking)
+            except BackendUnavailable as error:
+                for index in waiting:
+                    answers[index] = error
+                return answers
+            asking = {}
+            waiting = []
+            is_lost = False
+            gotten = each(self._converse, parts, len(parts))
+            for (node, _, indexes, _), got in zip(parts, gotten, strict=True):
+                for index, answer in zip(indexes, got, strict=True):
+                    answers[index] = answer
+                    if isinstance(answer, ReplyError):
+                        if self._redirect(index, node, answer, asking):
+                            waiting.append(index)
+                    elif isinstance(answer, (ConnectionLost, BackendUnavailable)):
+                        is_lost = True
+                        if index not in tried_again and is_repeatable(answer, write):
+                            tried_again.add(index)
+                            waiting.append(index)
+            if is_lost:
+                try:
+                    self._learn()
+                except BackendUnavailable:
+                    return answers
+            if not waiting:
+                return answers
+            waiting = in_order(waiting, asked, answers) if write else sorted(waiting)
+        return answers
+
+    def _parts(
+        self, asked: Sequence[tuple[str, bytes]], waiting: Sequence[int], asking: dict[int, Node]
+    ) -> list[tuple[Node, bool, list[int], list[bytes]]]:
+        """The commands of `waiting`, by the node they go to, and whether it must be ASKed."""
+        parts: dict[tuple[Node, bool], list[int]] = {}
+        for index in waiting:
+            node = asking.get(index)
+            place = (node, True) if node else (self._master_of(asked[index][0]), False)
+            parts.setdefault(place, []).append(index)
+        return [
+            (node, asks, indexes, [asked[index][1] for index in indexes])
+            for (node, asks), indexes in parts.items()
+        ]
+
+    def _converse(self, part: tuple[Node, bool, list[int], list[bytes]]) -> list[Any]:
+        """The answers of one node to its commands."""
+        node, asks, _, packed = part
+        if asks:
+            packed = [one for command in packed for one in (commands.ASKING, command)]
+        got: list[Any]
+        try:
+            with self._manager_of(node).connection() as connector:
+                got = connector.execute(b"".join(packed), len(packed), self.request_timeout)
+                for answer in got:
+                    if type(answer) is ReplyError and ends_connection(answer):
+                        connector.retire()
+        except ConnectionLost as lost:
+            got = [*lost.replies, *[lost] * (len(packed) - len(lost.replies))]
+        except PannierError as error:
+            got = [error] * len(packed)
+        return got[1::2] if asks else got
+
+    def _redirect(
+        self, index: int, node: Node, answer: ReplyError, asking: dict[int, Node]
+    ) -> bool:
+        """Whether the command is to be sent to another node; takes notice of which."""
+        found = redirection(str(answer), node)
+        if found is None:
+            return False
+        kind, slot, other = found
+        if kind == "MOVED":
+            self._slots.move(slot, other)
+        else:
+            asking[index] = other
+        return True
+
+    def _write_atomically(
+        self, schema: str, names: Sequence[str], writes: Sequence[Write]
+    ) -> list[WriteResult]:
+        if len({self._slot_of_key(name.encode()) for name in names}) > 1:
+            raise Unsupported(
+                f"This batch of {schema} lies in several slots of the Redis Cluster, and only one "
+                "can be written atomically: use records of one bucket, or hash_buckets 1."
+            )
+        return super()._write_atomically(schema, names, writes)
+
+    # Walking ------------------------------------------------------------------------------------
+
+    def _servers(self) -> int:
+        if not self._slots.masters:
+            self._learn()
+        return len(self._slots.masters)
+
+    def _step(
+        self, packed: bytes, where: str, made_in: str, *, server: int | None = None
+    ) -> tuple[str, Any]:
+        tries = 3
+        while True:
+            tries -= 1
+            node = self._master_of(where) if server is None else self._server(server)
+            try:
+                with self._manager_of(node).connection() as connector:
+                    run: str = connector.run
+                    reply = (connector.execute(packed, 1, self.request_timeout))[0]
+            except (ConnectionLost, BackendUnavailable) as error:
+                if tries and is_repeatable(error, False):
+                    self._learn()
+                    continue
+                raise failure(error, where, write=False) from None
+            if tries and isinstance(reply, ReplyError) and self._redirect(0, node, reply, {}):
+                continue
+            if isinstance(reply, Exception):
+                raise failure(reply, where, write=False)
+            scanning.check_run(made_in, run)
+            return run, reply
+
+    def _server(self, number: int) -> Node:
+        masters = self._slots.masters
+        if number >= len(masters):
+            raise BackendUnavailable("The Redis Cluster lost a master just now; ask again.")
+        return masters[number]
+
+    # Life ---------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        totals = super().stats()
+        for manager in self._managers.values():
+            for figure, value in manager.stats().items():
+                totals[figure] = totals.get(figure, 0) + value
+        return totals
+
+    def pools(self) -> Sequence[Any]:
+        return tuple(manager.pool for manager in self._managers.values())
+
+    def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
+        """Change the timeout and each master's pool (see PoolSettings) of the live store."""
+        for manager in list(self._managers.values()):
+            manager.reconfigure(**pool)
+        self._pool |= pool
+        if request_timeout is not None:
+            self.request_timeout = request_timeout
+
+    def close(self) -> None:
+        self._is_closed = True
+        managers = list(self._managers.values())
+        each(ConnectorManagerBase.shutdown, managers, len(managers))
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {', '.join(f'{host}:{port}' for host, port in self._seeds)}>"
+        )
+
+
+def is_repeatable(failed: ConnectionLost | BackendUnavailable, write: bool) -> bool:
+    """Whether a command that ended so can be sent again without being done twice."""
+    if isinstance(failed, ConnectionLost):
+        return not failed.sent or (not write and not failed.timed_out)
+    return True
+
+
+def in_order(
+    waiting: Sequence[int], asked: Sequence[tuple[str, bytes]], answers: list[Any]
+) -> list[int]:
+    """Those of `waiting` that can still be sent without coming behind a later write of their key.
+
+    A slot that moved in the middle of a batch may have answered a later one; then the earlier one
+    is not done.
+    """
+    last_done: dict[str, int] = {}
+    for index, answer in enumerate(answers):
+        if not isinstance(answer, Exception) and answer is not None:
+            last_done[asked[index][0]] = index
+    sendable: list[int] = []
+    for index in sorted(waiting):
+        if last_done.get(asked[index][0], -1) > index:
+            answers[index] = ConnectionLost("its slot moved in mid-batch", sent=False)
+        else:
+            sendable.append(index)
+    return sendable

@@ -1,0 +1,189 @@
+"""A real Redis Cluster: keys everywhere, slots on the move, a master that dies under load."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from hashlib import sha1
+from typing import Any
+
+import pytest
+
+from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
+from pannier.errors import BackendRefused, BackendUnavailable, PoolClosed, Unsupported
+from pannier.operations import IF_ABSENT, IF_PRESENT, Outcome, Write, if_match
+from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as ThreadedCluster
+from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
+from tests.real.programs import free_port
+from tests.real.redis_cluster import Cluster, raw, redis_cluster_of
+from tests.real.redis_sides import InThreads
+
+Opener = Any
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with redis_cluster_of(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(params=["asyncio", "threads"])
+async def store(
+    request: pytest.FixtureRequest, cluster: Cluster, redis_prefix: str
+) -> AsyncIterator[Opener]:
+    """Opens stores on the cluster."""
+    async with AsyncExitStack() as opened:
+
+        def make(**settings: Any) -> Any:
+            settings = {
+                "nodes": cluster.addresses[:2], "key_prefix": redis_prefix, "hash_buckets": 16,
+                "max_connections": 4, "connection_timeout": 2.0, "request_timeout": 2.0,
+            } | settings  # fmt: skip
+            made: Any
+            if request.param == "threads":
+                made = InThreads(ThreadedCluster(**settings))
+            else:
+                made = RedisClusterStoreBackend(**settings)
+            opened.push_async_callback(made.close)
+            return made
+
+        yield make
+
+
+async def test_every_operation_reaches_the_node_that_has_the_key(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    opened = store()
+    await opened.ping()
+    keys = [f"k{number}" for number in range(200)]
+    for key in keys[:20]:
+        assert await opened.write("Cart", key, b"0", IF_ABSENT) is Outcome.CREATED
+        assert await opened.write("Cart", key, b"1", IF_PRESENT) is Outcome.REPLACED
+        tag = sha1(b"1").hexdigest()
+        assert await opened.write("Cart", key, b"2", if_match(tag)) is Outcome.REPLACED
+        assert await opened.read("Cart", key) == b"2"
+    writes = [Write(key, key.encode()) for key in keys]
+    results = await opened.write_many("Cart", writes)
+    assert results == [Outcome.REPLACED] * 20 + [Outcome.CREATED] * 180
+    assert await opened.read_many("Cart", [*keys, "none"]) == [*(k.encode() for k in keys), None]
+    assert await opened.size("Cart") == 200
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await opened.scan("Cart", cursor, 50, resumable=True)
+        seen += page.keys
+        cursor = page.next
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(keys)
+    client = cluster.client()
+    held = [client.hlen(f"{redis_prefix}Cart:{bucket}") for bucket in range(16)]
+    assert sum(held) == 200
+    assert len({cluster.owner_of(f"{redis_prefix}Cart:{n}").port for n in range(16)}) == 3
+    assert await opened.erase("Cart", "k0") is Outcome.DELETED
+
+
+async def test_a_batch_in_several_slots_is_not_atomic_and_says_so(store: Opener) -> None:
+    opened = store()
+    writes = [Write(f"k{number}", b"1") for number in range(20)]
+    with pytest.raises(Unsupported, match="several slots"):
+        await opened.write_many("Cart", writes, atomic=True)
+    assert await opened.size("Cart") == 0
+    single = store(hash_buckets=1, key_prefix="one" + opened.layout.prefix)
+    results = await single.write_many("Cart", writes, atomic=True)
+    assert results == [Outcome.CREATED] * 20
+
+
+async def test_schemas_of_all_masters_are_listed_once_each(store: Opener) -> None:
+    opened = store()
+    for number in range(30):
+        await opened.write_many(f"Schema{number}", [Write("a", b"1"), Write("b", b"2")])
+    for limit in (7, 1000):
+        found, cursor = [], None
+        while True:
+            page = await opened.schemas(cursor, limit)
+            found += page.schemas
+            cursor = page.next
+            if cursor is None:
+                break
+        assert sorted(found) == sorted((f"Schema{number}", 2) for number in range(30))
+
+
+async def test_another_number_of_buckets_is_refused(store: Opener) -> None:
+    await store().write("Cart", "a", b"1")
+    with pytest.raises(BackendRefused, match="set hash_buckets to 16"):
+        await store(hash_buckets=4).read("Cart", "a")
+
+
+async def test_a_slot_that_moves_is_followed_without_an_error(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    load = Load(store(hash_buckets=1))
+    name = redis_prefix + SCHEMA
+    async with load.running():
+        await load.progress(50)
+        for _ in range(2):
+            await asyncio.to_thread(migrate, cluster, name)
+            await load.progress(50)
+    assert not load.errors, load.messages
+    held = cluster.client().hgetall(name)
+    assert held == {key.encode(): value for key, value in load.acknowledged.items()}
+    assert not load.mixed_up
+
+
+def migrate(cluster: Cluster, name: str) -> None:
+    """Move the slot of a key from its master to another one, as `redis-cli --cluster` does."""
+    source = cluster.owner_of(name)
+    masters = [node for node in cluster.running if raw(node, "ROLE")[0] == b"master"]
+    target = next(node for node in masters if node is not source)
+    slot = raw(source, "CLUSTER", "KEYSLOT", name)
+    ids = {node.port: raw(node, "CLUSTER", "MYID").decode() for node in (source, target)}
+    raw(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    raw(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    raw(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+    for node in (target, source, *(node for node in masters if node not in (source, target))):
+        raw(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+async def test_a_master_that_dies_under_load_is_replaced_and_nothing_acknowledged_is_lost(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    load = Load(store())
+    async with load.running():
+        await load.progress()
+        victim = next(n for n in cluster.running if raw(n, "ROLE")[0] == b"master")
+        victim.kill()
+        await eventually(lambda: cluster.is_well(), "a replica took over", 40)
+        await load.progress(200, 30)
+    assert set(load.errors) <= {"backend-unavailable", "pool-exhausted", "outcome-unknown"}
+    client = cluster.client()
+    stored: dict[bytes, bytes] = {}
+    for bucket in range(16):
+        stored |= client.hgetall(f"{redis_prefix}{SCHEMA}:{bucket}")
+    missing = {key for key, value in load.acknowledged.items() if stored.get(key.encode()) != value}
+    assert not missing
+    assert not {key for key in load.refused if key.encode() in stored}
+    assert not load.mixed_up
+    victim.start()
+    await eventually(lambda: cluster.is_well(), "it came back as a replica", 40)
+    await works_again(load.store)
+
+
+async def test_no_node_at_all_is_unavailable_and_a_closed_store_says_that_it_is(
+    store: Opener,
+) -> None:
+    with pytest.raises(BackendUnavailable, match="No node of the Redis Cluster answers"):
+        await store(nodes=[f"127.0.0.1:{free_port()}"]).read("Cart", "a")
+    opened = store()
+    await opened.write("Cart", "a", b"1")
+    await opened.close()
+    with pytest.raises(PoolClosed):
+        await opened.read("Cart", "a")
+
+
+def test_what_cannot_be_a_cluster_is_refused_at_once() -> None:
+    for given in ({"nodes": []}, {"nodes": ["a:b"]}, {"nodes": ["a"], "max_connections": 0}):
+        settings: dict[str, Any] = given
+        with pytest.raises(ValueError, match=r"node|max_connections"):
+            RedisClusterStoreBackend(**settings)

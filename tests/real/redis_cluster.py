@@ -1,0 +1,107 @@
+"""A real Redis Cluster of six nodes: three masters, each with a replica."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.real.programs import free_port
+from tests.real.redis import ALWAYS_SYNCED, RedisServer, until
+
+SLOTS = 16384
+
+
+class Cluster:
+    """The nodes: masters are the first three at the start, replicas the others."""
+
+    def __init__(self, directory: Path) -> None:
+        self.nodes: list[RedisServer] = []
+        for number in range(6):
+            place = directory / f"node-{number}"
+            place.mkdir()
+            self.nodes.append(RedisServer(
+                place, *ALWAYS_SYNCED, "--cluster-enabled", "yes",
+                "--cluster-port", str(free_port()), "--cluster-node-timeout", "1000",
+                "--repl-diskless-sync-delay", "0",
+            ))  # fmt: skip
+
+    def start(self) -> None:
+        """Start the nodes, join them, and return once all say that the cluster is well."""
+        for node in self.nodes:
+            node.start()
+        first = self.nodes[0]
+        buses = [node.options[node.options.index("--cluster-port") + 1] for node in self.nodes]
+        for node, bus in zip(self.nodes[1:], buses[1:], strict=True):
+            first.call("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        for number in range(3):
+            start, end = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
+            self.nodes[number].call("CLUSTER", "ADDSLOTSRANGE", start, end)
+        for number in range(3):
+            master, replica = self.nodes[number], self.nodes[number + 3]
+            identity = master.call("CLUSTER", "MYID").decode()
+            until(lambda r=replica, i=identity: i in nodes_of(r), "all nodes know each other", 30)
+            replica.call("CLUSTER", "REPLICATE", identity)
+        until(self.is_well, "the cluster is well", 30)
+
+    def is_well(self) -> bool:
+        """Whether every running node serves all slots, and each master has its replica."""
+        running = [node for node in self.nodes if node.pid]
+        for node in running:
+            if b"cluster_state:ok" not in raw(node, "CLUSTER", "INFO"):
+                return False
+            if raw(node, "ROLE")[0] == b"slave" and raw(node, "ROLE")[3] != b"connected":
+                return False
+        masters = [raw(node, "ROLE") for node in running if raw(node, "ROLE")[0] == b"master"]
+        return len(masters) == 3 and (len(running) < 6 or all(role[2] for role in masters))
+
+    @property
+    def addresses(self) -> list[str]:
+        return [f"127.0.0.1:{node.port}" for node in self.nodes]
+
+    def owner_of(self, key: str) -> RedisServer:
+        """The running master that has the key's slot."""
+        slot = int(raw(self.running[0], "CLUSTER", "KEYSLOT", key))
+        for start, end, master, *_ in raw(self.running[0], "CLUSTER", "SLOTS"):
+            if start <= slot <= end:
+                return next(node for node in self.nodes if node.port == master[1])
+        raise AssertionError(f"nobody has slot {slot}")
+
+    @property
+    def running(self) -> list[RedisServer]:
+        return [node for node in self.nodes if node.pid]
+
+    def client(self) -> redis.RedisCluster:
+        """redis-py's own cluster client: an independent view of what is stored."""
+        return redis.RedisCluster(host="127.0.0.1", port=self.running[0].port, protocol=2)
+
+    def stop(self) -> None:
+        """Stop all."""
+        for node in self.nodes:
+            if node.process is not None:
+                node.kill()
+
+
+def raw(node: RedisServer, *command: object) -> object:
+    """A reply as it came, which redis-py would make something else of."""
+    client = node.client()
+    client.response_callbacks.clear()
+    return client.execute_command(*command)
+
+
+def nodes_of(node: RedisServer) -> str:
+    """CLUSTER NODES, as text."""
+    return raw(node, "CLUSTER", "NODES").decode()
+
+
+@contextmanager
+def redis_cluster_of(directory: Path) -> Iterator[Cluster]:
+    """A cluster of six nodes, ready."""
+    cluster = Cluster(directory)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
