@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from tests.real.certificates import Certificates
 from tests.real.redis import RedisServer, until
 from tests.real.sidecar import Sidecar, sidecar
@@ -118,6 +120,7 @@ class Load:
                 thread.join()
 
 
+@pytest.mark.timeout(300)
 def test_a_thousand_reloads_under_load_fail_no_request(
     tmp_path: Path, own_redis: Callable[..., RedisServer]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier.config.units import format_duration, format_size, parse_duration, parse_size
@@ -49,6 +49,7 @@ def test_a_duration_over_a_day_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 86_400_000))
 def test_every_duration_reads_back_as_it_was_written(milliseconds: int) -> None:
     seconds = milliseconds / 1000
@@ -84,6 +85,7 @@ def test_a_size_past_64_bits_is_refused() -> None:
         parse_size("8Ei")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1))
 def test_every_size_reads_back_as_it_was_written(size: int) -> None:
     assert parse_size(format_size(size)) == size

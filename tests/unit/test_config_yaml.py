@@ -186,12 +186,13 @@ def test_no_message_quotes_what_may_be_a_credential() -> None:
         assert "hunter2" not in str(read_yaml(text.encode()).problems)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:{}[]-,&*!?|>'\"#%@ \n\t0.~", max_size=60))
 def test_no_text_at_all_raises(text: str) -> None:
     read_yaml(text.encode())
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
