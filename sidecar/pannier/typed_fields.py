@@ -226,8 +226,6 @@ def _tuple(kind: type, hint: Any) -> Converter:
         hints = class_annotations.hints_of(kind)
         arguments = tuple(hints.get(name, Any) for name in kind._fields)
     repeated = len(arguments) == 2 and arguments[1] is Ellipsis
-    if arguments == ((),):
-        arguments = ()
     restores = [_items(argument) for argument in arguments[: 1 if repeated else None]]
     fixed = bool(arguments) and not repeated
 

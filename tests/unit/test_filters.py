@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pannier import InvalidFilter, filters, json_text
+from pannier import BackendIntegrationMixin, InvalidFilter, filters, json_text
 
 Predicate = Callable[[bytes], bool]
 
@@ -229,3 +231,70 @@ def test_the_last_of_two_names_of_one_key_counts() -> None:
     matches = filters.compile_kwargs({"a": 2})
     assert matches(b'{"a":1,"a":2}') and not matches(b'{"a":2,"a":1}')
     assert matches(b'{"a":1,"b":1e400,"a":2}')
+
+
+# Typed fields: what the contract suite cannot store, or has no class for ------------------------
+
+
+class Movie(TypedDict):
+    shown: date
+
+
+@dataclass
+class Cinema(BackendIntegrationMixin):
+    movie: Movie
+    open: dict[str, date]
+    when: date | None = None
+
+
+class Stamped:
+    """A class that makes its own state, in another form than its annotation says."""
+
+    when: date
+
+    def get_state(self) -> dict[str, Any]:
+        return {"when": 5}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing to keep."""
+
+
+DAY = date(2026, 11, 23)
+
+
+@pytest.mark.parametrize(
+    ("klass", "keywords", "record", "holds"),
+    [
+        (Cinema, {"movie__shown__gte": DAY}, '{"movie":{"shown":"2026-11-24"}}', True),
+        (Cinema, {"open__monday__lt": DAY}, '{"open":{"monday":"2026-11-24"}}', False),
+        (Cinema, {"when": DAY}, '{"when":"20261123"}', True),
+        (Cinema, {"when__lt": "2026-12-01"}, '{"when":"20261123"}', True),
+        (Cinema, {"when__ne": DAY}, '{"when":"no day"}', True),
+        (Cinema, {"when": "no day"}, '{"when":"no day"}', True),
+        (Cinema, {"when__gt": DAY}, '{"when":"no day"}', True),
+        (Cinema, {"when__gt": DAY}, '{"when":5}', False),
+        (Cinema, {"when__gt": DAY}, '{"when":null}', False),
+        (Cinema, {"unknown__gt": 3}, '{"unknown":5}', True),
+        (Stamped, {"when": 5}, '{"when":5}', True),
+        (Stamped, {"when__gt": 4}, '{"when":5}', True),
+        (None, {"when": DAY}, '{"when":"2026-11-23"}', True),
+        (None, {"price__gt": Decimal("9.5")}, '{"price":10}', True),
+        (None, {"price__gt": Decimal("9.5")}, '{"price":"10"}', False),
+    ],
+)
+def test_typed_fields_compare_as_their_type_where_they_can(
+    klass: type | None, keywords: dict[str, Any], record: str, holds: bool
+) -> None:
+    assert filters.compile_kwargs(keywords, klass)(record.encode()) is holds
+
+
+def test_a_deep_filter_is_compiled_from_any_depth_of_the_stack() -> None:
+    deep = b'{"a":' * 511 + b"{}" + b"}" * 511
+
+    def beneath(frames: int) -> Predicate:
+        if frames:
+            return beneath(frames - 1)
+        return filters.compile_document({"a": {"eq": json_text.parse(deep)["a"]}})
+
+    for frames in (0, 400, 800):
+        assert beneath(frames)(deep)

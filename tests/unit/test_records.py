@@ -184,6 +184,8 @@ HINTS: list[tuple[Any, Any, Any]] = [
     (int | str | None, "5", "5"),
     (Decimal | Literal["free"], "free", "free"),
     (Literal["a", 1], 1, 1),
+    (Literal[Colour.RED, 7], Colour.RED, "red"),
+    (Literal[Colour.RED, 7], 7, 7),
     (float, 3, 3),
     (float, 10**400, 10**400),
     (Any, {"a": [1, None]}, {"a": [1, None]}),
@@ -551,6 +553,56 @@ def test_a_state_can_be_extended_by_a_subclass() -> None:
     records.restore(record, b'{"id":2}')
     assert (record.id, record.lock) == (2, lock)
     assert stored(record) == {"id": 2}
+
+
+def test_a_class_with_a_state_of_its_own_gets_it_back_as_it_is() -> None:
+    record = OwnState(1)
+    assert stored(record) == {"s": 1}
+    records.restore(record, b'{"s":[2.5]}')
+    assert record.secret == [2.5]
+    assert again(OwnState(3)) == OwnState(3)
+
+
+def test_subclasses_of_jsons_own_types_are_stored_as_those() -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "other"
+
+    class Whole(int):
+        def __int__(self) -> int:
+            return 7
+
+    class Real(float):
+        pass
+
+    class Holder(Mixin):
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+    for value, text in (
+        (Text("a"), "a"),
+        (Whole(3), 3),
+        (Real(0.5), 0.5),
+        (OrderedDict(b=1), {"b": 1}),
+        ({Word.HI: {Text("k"): Whole(1)}}, {"hi": {"k": 1}}),
+        (deque([Text("a")]), ["a"]),
+        (Point(1, DAY), [1, "2026-11-23"]),
+    ):
+        assert stored(Holder(value)) == {"value": text}
+        assert type(Holder(value).get_state()["value"]) is type(text)
+
+
+def test_a_slot_that_the_stored_state_lacks_is_cleared() -> None:
+    class Slotted(Mixin):
+        __slots__ = ("id", "note")
+
+    record = loaded(Slotted, id=1, note="old")
+    records.restore(record, b'{"id":2}')
+
+    assert record.id == 2
+    assert not hasattr(record, "note")
 
 
 def test_a_refusal_names_the_place() -> None:
