@@ -39,6 +39,8 @@ _OPERATION_SHAPE = (
     '{"op": "put" or "insert" or "update" or "delete", "key": "...", "record": {...}, '
     '"ifMatch": "..."}'
 )
+CREATED, REPLACED = Outcome.CREATED, Outcome.REPLACED
+
 _OPS = frozenset(("put", "insert", "update", "delete"))
 
 _json = msgspec.json.Encoder().encode
@@ -211,7 +213,8 @@ async def write(backend: KeyValueStoreBackendBase, schema: str, batch: Batch) ->
     if not batch.writes:
         return b'{"results":[]}'
     outcomes = await backend.write_many(schema, batch.writes, atomic=batch.atomic)
-    if all(outcome in _STORED for outcome in outcomes):
+    # Identities and no table: hashing an enum costs 0.3 µs.
+    if all(outcome is CREATED or outcome is REPLACED for outcome in outcomes):
         return b'{"results":[%b]}' % b",".join(map(_stored, batch.writes, outcomes))
     results = [
         result_of(write, named, outcome)
@@ -230,14 +233,11 @@ async def write(backend: KeyValueStoreBackendBase, schema: str, batch: Batch) ->
     return b'{"results":%b}' % _json(results)
 
 
-_STORED: dict[Any, int] = {Outcome.CREATED: 201, Outcome.REPLACED: 204}
-
-
 def _stored(write: Write, outcome: WriteResult) -> bytes:
     """The text of `result_of` for a record that was stored: 1 µs instead of 2."""
     tag = sha1(write.value or b"", usedforsecurity=False).hexdigest().encode()
     return b'{"key":%b,"status":%d,"etag":"\\"%b\\""}' % (
-        _json(write.key), _STORED[outcome], tag,
+        _json(write.key), 201 if outcome is CREATED else 204, tag,
     )  # fmt: skip
 
 
