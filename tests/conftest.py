@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.real.hdfs", "tests.real.redis"]
+pytest_plugins = [
+    "tests.real.hdfs",
+    "tests.real.redis",
+    "tests.real.redis_cluster",
+    "tests.real.redis_sentinel",
+]
 """The fixtures of the real parts, one set for the whole run."""
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pannier.sync.stores.hdfs import HDFSStoreBackend
     from pannier.sync.stores.memory import InMemoryKeyValueStoreBackend
     from pannier.sync.stores.redis import RedisStoreBackend
+    from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend
     from pannier.sync.stores.sidecar import SidecarStoreBackend
     from pannier.webhdfs.login import KerberosLogin
 
@@ -88,6 +89,7 @@ __all__ = [
     "PoolFull",
     "PoolTimeout",
     "PooledConnectorManager",
+    "RedisClusterStoreBackend",
     "RedisConnector",
     "RedisStoreBackend",
     "RedisTls",
@@ -115,6 +117,7 @@ _HOMES = {
     "KeyValueStoreBackendBase": "pannier.sync.stores.base",
     "PooledConnectorManager": "pannier.sync.managers.pooled",
     "RedisConnector": "pannier.sync.connectors.redis",
+    "RedisClusterStoreBackend": "pannier.sync.stores.redis_cluster",
     "RedisStoreBackend": "pannier.sync.stores.redis",
     "RedisTls": "pannier.redis_address",
     "SidecarConnector": "pannier.sync.connectors.sidecar",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.real.programs import free_port
@@ -105,3 +106,10 @@ def redis_cluster_of(directory: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster all tests share: leave it as you found it."""
+    with redis_cluster_of(tmp_path_factory.mktemp("cluster")) as running:
+        yield running

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.real.programs import free_port, program
@@ -118,3 +119,10 @@ def watched_redis(directory: Path) -> Iterator[Watched]:
         yield watched
     finally:
         watched.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """The master with its Sentinels that all tests share: leave them as you found them."""
+    with watched_redis(tmp_path_factory.mktemp("sentinel")) as running:
+        yield running

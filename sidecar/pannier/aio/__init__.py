@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pannier.aio.stores.hdfs import HDFSStoreBackend
     from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
     from pannier.aio.stores.redis import RedisStoreBackend
+    from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
     from pannier.aio.stores.sidecar import SidecarStoreBackend
     from pannier.pool.modes import ConnectionMode
     from pannier.records import BackendIntegrationMixin
@@ -87,6 +88,7 @@ __all__ = [
     "PoolFull",
     "PoolTimeout",
     "PooledConnectorManager",
+    "RedisClusterStoreBackend",
     "RedisConnector",
     "RedisStoreBackend",
     "RedisTls",
@@ -114,6 +116,7 @@ _HOMES = {
     "KeyValueStoreBackendBase": "pannier.aio.stores.base",
     "PooledConnectorManager": "pannier.aio.managers.pooled",
     "RedisConnector": "pannier.aio.connectors.redis",
+    "RedisClusterStoreBackend": "pannier.aio.stores.redis_cluster",
     "RedisStoreBackend": "pannier.aio.stores.redis",
     "RedisTls": "pannier.redis_address",
     "SidecarConnector": "pannier.aio.connectors.sidecar",

@@ -30,10 +30,8 @@ def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
 def examine(store: ResolvedStore) -> None:
     """Raise ValueError for what `build` would refuse, without making a store."""
     backend = store.document.backend()
-    if isinstance(backend, Redis):
-        refuse_unserved(backend)
-        if backend.tls is not None:
-            _tls(store, backend.tls).context()
+    if isinstance(backend, Redis) and backend.tls is not None:
+        _tls(store, backend.tls).context()
     if isinstance(backend, Hdfs):
         from pannier.webhdfs.namenodes import check_address
         from pannier.webhdfs.names import check_base_path
@@ -41,14 +39,6 @@ def examine(store: ResolvedStore) -> None:
         check_base_path(backend.base_path)
         for namenode in backend.namenodes:
             check_address(namenode)
-
-
-def refuse_unserved(redis: Redis) -> None:
-    """Raise ValueError for a valid document that this build cannot serve."""
-    if redis.cluster is not None:
-        raise ValueError(
-            "this build does not reach a Redis Cluster: give host, sentinel or unixSocket"
-        )
 
 
 async def adjust(backend: KeyValueStoreBackendBase, document: StoreBackend) -> None:
@@ -84,7 +74,20 @@ def pool_settings(document: StoreBackend) -> dict[str, Any]:
 
 
 def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
-    refuse_unserved(redis)
+    shared: dict[str, Any] = {
+        "username": redis.username,
+        "password": store.credential(redis.password_secret_ref),
+        "tls": _tls(store, redis.tls) if redis.tls is not None else None,
+        "key_prefix": redis.key_prefix,
+        "hash_buckets": redis.hash_buckets,
+        "request_timeout": store.document.spec.request_timeout,
+        "name": f"of store {store.document.name}",
+        **pool_settings(store.document),
+    }
+    if redis.cluster is not None:
+        from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
+
+        return RedisClusterStoreBackend([_bracketed(n) for n in redis.cluster.nodes], **shared)
     from pannier.aio.stores.grouped_redis import GroupedRedisStore
 
     where: dict[str, Any]
@@ -97,18 +100,7 @@ def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
         where = {"unix_socket": redis.unix_socket}
     else:
         where = {"host": redis.host, "port": redis.port}
-    return GroupedRedisStore(
-        **where,
-        db=redis.db,
-        username=redis.username,
-        password=store.credential(redis.password_secret_ref),
-        tls=_tls(store, redis.tls) if redis.tls is not None else None,
-        key_prefix=redis.key_prefix,
-        hash_buckets=redis.hash_buckets,
-        request_timeout=store.document.spec.request_timeout,
-        name=f"of store {store.document.name}",
-        **pool_settings(store.document),
-    )
+    return GroupedRedisStore(**where, db=redis.db, **shared)
 
 
 def _tls(store: ResolvedStore, tls: Tls) -> Any:

@@ -15,6 +15,8 @@ from pannier.aio.stores.grouped_redis import GroupedRedisStore
 from pannier.operations import Write
 from tests.contract.store.sides import THREADS, Side
 from tests.real.redis import RedisServer
+from tests.real.redis_cluster import Cluster
+from tests.real.redis_sentinel import MASTER, Watched
 from tests.real.sidecar import Sidecar, sidecar
 
 Opener = Callable[..., Any]
@@ -56,6 +58,22 @@ def redis_in_buckets(request: pytest.FixtureRequest, names: Any) -> Opener:
     return redis(request, names, hash_buckets=7)
 
 
+def redis_cluster(request: pytest.FixtureRequest, names: Any) -> Opener:
+    cluster: Cluster = request.getfixturevalue("redis_cluster")
+    prefix: str = request.getfixturevalue("redis_prefix")
+    options = {"nodes": cluster.addresses, "key_prefix": prefix}
+    return lambda **keywords: names.RedisClusterStoreBackend(**(options | keywords))
+
+
+def redis_by_sentinel(request: pytest.FixtureRequest, names: Any) -> Opener:
+    watched: Watched = request.getfixturevalue("redis_watched")
+    prefix: str = request.getfixturevalue("redis_prefix")
+    options = {
+        "sentinels": watched.addresses, "sentinel_master": MASTER, "key_prefix": prefix,
+    }  # fmt: skip
+    return lambda **keywords: names.RedisStoreBackend(**(options | keywords))
+
+
 def grouped_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
     """The sidecar's own Redis store."""
     server: RedisServer = request.getfixturevalue("redis_server")
@@ -93,6 +111,8 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Any], Opener]] = {
     "memory": memory,
     "redis": redis,
     "redis-in-buckets": redis_in_buckets,
+    "redis-cluster": redis_cluster,
+    "redis-by-sentinel": redis_by_sentinel,
     "sidecar-memory": sidecar_memory,
     "sidecar-redis": sidecar_redis,
     "hdfs": hdfs,

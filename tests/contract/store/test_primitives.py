@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha1
+from typing import Any
 
 import pytest
 
@@ -254,11 +255,15 @@ async def test_a_backend_that_is_not_there_is_unavailable_with_its_cause(
     kind = request.node.callspec.id
     if kind.startswith("memory"):
         return
-    gone = (
-        {"namenodes": [f"http://127.0.0.1:{free_port()}"]}
-        if "hdfs" in kind
-        else {"port": free_port()}
-    )
+    nobody = f"127.0.0.1:{free_port()}"
+    gone: dict[str, Any] = {"port": free_port()}
+    for word, keywords in (
+        ("hdfs", {"namenodes": [f"http://{nobody}"]}),
+        ("cluster", {"nodes": [nobody]}),
+        ("sentinel", {"sentinels": [nobody]}),
+    ):
+        if word in kind:
+            gone = dict(keywords)
     store = open_store(**gone, connection_timeout=2)
 
     for operation in (

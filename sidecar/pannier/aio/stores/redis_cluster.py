@@ -17,6 +17,7 @@ from pannier.aio.worker import each
 from pannier.errors import BackendUnavailable, PannierError, PoolClosed, Unsupported
 from pannier.operations import Write, WriteResult
 from pannier.pool.modes import ConnectionMode
+from pannier.pool.settings import PoolSettings
 from pannier.redis_address import RedisTls, node_of
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import ConnectionLost, ends_connection, failure
@@ -83,13 +84,12 @@ class RedisClusterStoreBackend(RedisRecords):
             "max_waiting": max_waiting,
             "leak_threshold": leak_threshold,
         }
+        PoolSettings(**self._pool)  # what no pool can have is refused now, not at first use
         self._name = name
         self._slots = SlotMap()
         self._learned_at = float("-inf")
         self._is_closed = False
         self._managers: dict[Node, ConnectorManagerBase] = {}
-        # Settings that no pool can have are refused now, and not at first use.
-        self._manager_of(self._seeds[0])
 
     # Who has what -------------------------------------------------------------------------------
 
