@@ -219,6 +219,32 @@ def test_answers_in_flight_are_bounded(tmp_path: Path, lane: tuple[str, ...]) ->
 
 
 @LANES
+def test_what_is_pipelined_behind_a_stalled_answer_waits_in_the_socket(
+    tmp_path: Path, lane: tuple[str, ...]
+) -> None:
+    with sidecar(tmp_path, *lane) as running:
+        ask = Client(running.port)
+        for n in range(20):
+            ask("PUT", f"{CART}/big-{n}", b'"' + b"x" * 1_000_000 + b'"')
+        before = resident(running)
+        with Wire(running.port) as wire:
+            wire._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.send(request("GET", CART, accept="application/x-ndjson"))
+            wire._socket.settimeout(1)
+            more = request("PUT", f"{CART}/more", b"1" * 500_000) + request("GET", "/v1") * 1000
+            with pytest.raises(TimeoutError):
+                flood(wire, more)
+            assert resident(running) - before < 10_000_000
+        assert serves(ask, 5) < 5
+        ask.close()
+
+
+def flood(wire: Wire, data: bytes) -> None:
+    for _ in range(300):
+        wire.send(data)
+
+
+@LANES
 def test_running_out_of_files_is_survived(tmp_path: Path, lane: tuple[str, ...]) -> None:
     with sidecar(tmp_path, *lane) as running:
         ask = Client(running.port)

@@ -16,7 +16,6 @@ from pannier.errors import PannierError
 from pannier.server.framing import MAX_HEAD, MAX_TARGET, Framing, Head
 from pannier.server.lean_aiohttp import (
     EMPTY_PAYLOAD,
-    MAX_MSG_QUEUE_SIZE,
     BaseRequest,
     BrokenMessage,
     HttpProcessingError,
@@ -33,6 +32,13 @@ log = logging.getLogger("pannier.server")
 LINGER = 2.0
 """Seconds a refused client is listened to after its answer: closing while its bytes are still
 coming would reset the connection, and the answer could be lost with it."""
+
+MOST_QUEUED = 2
+"""Pipelined requests that wait in memory; the others wait in the socket."""
+
+UNCOUNTED = 16 * 1024
+"""Bytes of answers a client may leave unread before they count as bytes in flight: with
+`max_clients` of them they come to `max_inflight_bytes`."""
 
 Refuse = Callable[[BaseRequest, PannierError], Awaitable[Any]]
 
@@ -107,6 +113,10 @@ class Connection(RequestHandler):
 
     # What the transport tells -------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=UNCOUNTED)
+        super().connection_made(transport)
+
     def data_received(self, data: bytes) -> None:
         if self._force_close or self._close or self._parser is None:
             return
@@ -136,7 +146,7 @@ class Connection(RequestHandler):
     def _advance(self) -> None:
         """Give the parser what is there, until the queue is full or more must come."""
         framing = self._framing
-        while len(self._messages) < MAX_MSG_QUEUE_SIZE and not self._reading_paused:
+        while len(self._messages) < MOST_QUEUED and not self._reading_paused:
             try:
                 piece = framing.next()
             except PannierError as refusal:
@@ -145,7 +155,7 @@ class Connection(RequestHandler):
             if piece is None:
                 break
             self._parse(piece)
-        if len(self._messages) >= MAX_MSG_QUEUE_SIZE and not self._buffer_paused:
+        if len(self._messages) >= MOST_QUEUED and not self._buffer_paused:
             self._pause_reading_for_buffer()
         self._watch_head()
 
@@ -194,7 +204,7 @@ class Connection(RequestHandler):
 
     def _resume_reading_if_drained(self) -> None:
         self._advance()
-        if len(self._messages) < MAX_MSG_QUEUE_SIZE:
+        if len(self._messages) < MOST_QUEUED:
             self._resume_reading_for_buffer()
 
     # Slow clients -------------------------------------------------------------------------------

@@ -51,7 +51,6 @@ put_in_place()
 from aiohttp.http_exceptions import HttpProcessingError  # noqa: E402
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader  # noqa: E402
 from aiohttp.web_protocol import (  # noqa: E402
-    MAX_MSG_QUEUE_SIZE,
     RequestHandler,
     RequestPayloadError,
     _ErrInfo,
@@ -64,7 +63,6 @@ BrokenMessage = _ErrInfo
 
 __all__ = [
     "EMPTY_PAYLOAD",
-    "MAX_MSG_QUEUE_SIZE",
     "BaseRequest",
     "BrokenMessage",
     "HttpProcessingError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import sha1
 from time import monotonic
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from pannier import filters, json_text
 from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.filters import Predicate
 from pannier.server import bodies, cursors
 from pannier.server.refusals import InvalidRequest
 
@@ -40,9 +40,7 @@ class ListRequest:
 
     __slots__ = ("cursor", "filtered", "limit", "matches")
 
-    def __init__(
-        self, limit: int | None, cursor: str | None, matches: Callable[[bytes], bool] | None
-    ) -> None:
+    def __init__(self, limit: int | None, cursor: str | None, matches: Predicate | None) -> None:
         self.limit = limit
         """None: not asked for."""
         self.cursor = cursor
@@ -177,9 +175,7 @@ def document(items: list[bytes], schema: str, cursor: str | None) -> bytes:
     return b'{"records":[%b],"next":%b}' % (b",".join(items), following)
 
 
-async def count(
-    backend: KeyValueStoreBackendBase, schema: str, matches: Callable[[bytes], bool] | None
-) -> int:
+async def count(backend: KeyValueStoreBackendBase, schema: str, matches: Predicate | None) -> int:
     """How many records of the schema meet the filter, however long that takes."""
     if matches is None:
         return await backend.count(schema)

@@ -6,7 +6,7 @@ one read: so no backend connection is held while a client is slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha1
 from itertools import compress, repeat
@@ -16,10 +16,11 @@ from struct import Struct
 import msgspec
 
 from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.filters import Predicate
 from pannier.operations import ScanPage
 from pannier.server.answers import NDJSON
 from pannier.server.exchange import Exchange
-from pannier.server.listing import BatchSize, ListRequest
+from pannier.server.listing import BATCH_BYTES, BatchSize, ListRequest
 
 _json = msgspec.json.Encoder().encode
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
@@ -41,15 +42,23 @@ def _refuses(parameter: str) -> bool:
     return name.strip() == "q" and value.strip().rstrip("0") in ("", ".", "0.")
 
 
-def lines(page: ScanPage, asked: ListRequest) -> bytes:
-    """The batch's records that are asked for, a line each.
+def parts(page: ScanPage) -> Iterator[tuple[list[str], list[bytes]]]:
+    """The batch's keys and values, in parts of about BATCH_BYTES where it has many more."""
+    keys, values = page.keys, page.values
+    size = sum(map(len, values))
+    step = len(values) if size <= 2 * BATCH_BYTES else max(1, len(values) * BATCH_BYTES // size)
+    for place in range(0, len(values), step or 1):
+        yield keys[place : place + step], values[place : place + step]
+
+
+def lines(keys: list[str], values: list[bytes], matches: Predicate | None) -> bytes:
+    """The records that are asked for, a line each.
 
     A step at a time over the whole batch, because a step at a time for each record takes twice as
-    long: 1.0 µs a record of 250 bytes, of which SHA-1 is 0.6.
+    long: 0.8 µs a record of 250 bytes, of which SHA-1 is 0.45.
     """
-    keys, values = page.keys, page.values
-    if asked.matches is not None:
-        held = list(map(asked.matches, values))
+    if matches is not None:
+        held = list(map(matches, values))
         keys, values = list(compress(keys, held)), list(compress(values, held))
     if not values:
         return b""
@@ -102,16 +111,21 @@ async def stream(
         return
     try:
         while True:
-            data = lines(page, asked)
+            await _write(exchange, page, asked.matches)
             batch.learn(len(page.values), sum(map(len, page.values)))
-            if data and not await exchange.stream(data):
-                raise ConnectionResetError("the client left in the middle of a stream")
             cursor = page.next
             if cursor is None:
                 break
-            del page, data
+            del page  # one batch at a time
             page = await backend.scan(schema, cursor, batch.count)
     except BaseException:
         exchange.cut_stream()
         raise
     exchange.end_stream()
+
+
+async def _write(exchange: Exchange, page: ScanPage, matches: Predicate | None) -> None:
+    for keys, values in parts(page):
+        data = lines(keys, values, matches)
+        if data and not await exchange.stream(data):
+            raise ConnectionResetError("the client left in the middle of a stream")
