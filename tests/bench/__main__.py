@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 
+from tests.bench.processes import CORES, CannotMeasure
 from tests.bench.rows import Row, missed, table
 
 PARTS = {
@@ -22,7 +25,7 @@ PARTS = {
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a target was missed by more than 10 %."""
+    """Measure, print, and return 1 if a target was missed by more than 10 %, 2 if it cannot."""
     parser = argparse.ArgumentParser(
         prog="./dev bench",
         description="Measures against the targets, everything in one run and interleaved. "
@@ -37,7 +40,12 @@ def main() -> int:
     if options.rounds is None:
         options.rounds = 2 if options.quick else 5
 
-    rows: list[Row] = importlib.import_module(PARTS[options.part]).run(options)
+    print(machine(), file=sys.stderr)
+    try:
+        rows: list[Row] = importlib.import_module(PARTS[options.part]).run(options)
+    except CannotMeasure as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     print(table(rows))
     if options.json is not None:
         options.json.write_text(json.dumps([row.document() for row in rows], indent=1) + "\n")
@@ -45,6 +53,15 @@ def main() -> int:
     for row in misses:
         print(f"missed: {row.operation}, c={row.concurrency}: {row.target}", file=sys.stderr)
     return 1 if misses else 0
+
+
+def machine() -> str:
+    """What the figures depend on beside the code."""
+    busy = os.getloadavg()[0]
+    text = f"bench: Python {platform.python_version()}, {len(CORES)} cores"
+    if busy > 1:
+        text += f"; the load average is {busy:.1f}: who else computes here distorts the figures"
+    return text
 
 
 if __name__ == "__main__":
