@@ -170,8 +170,9 @@ class Connection(RequestHandler):
             self._parser.set_upgraded(False)  # every upgrade is declined: the request is answered
         for message, payload in messages:
             headers = message.headers
-            if message.chunked:
-                if headers.get("Transfer-Encoding", "").lower() != "chunked":
+            coding = headers.get("Transfer-Encoding")
+            if coding is not None:
+                if coding.lower() != "chunked" or not message.chunked:
                     self._break(BadRequest("Transfer-Encoding can only be chunked."))
                     return
                 if message.version != (1, 1):
