@@ -6,9 +6,13 @@ prometheus-client's own counter and histogram cost about 7 µs together; these 0
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Any
 
 from pannier.errors import PannierError
 from pannier.histograms import BOUNDS, Histogram
+from pannier.pool.counters import PoolCounters
+from pannier.pool.timings import PoolTimings
 
 READS = ("get", "list", "query", "count", "schemas", "batch_get")
 WRITES = ("put", "insert", "patch", "delete", "batch_write")
@@ -81,10 +85,38 @@ class SizeCounts:
         self.sum += size
 
 
+class PastPools:
+    """What the pools of a store's former backends counted, so that no counter steps back."""
+
+    __slots__ = ("_leaving", "counters", "timings")
+
+    def __init__(self) -> None:
+        self._leaving: list[Any] = []
+        self.counters = PoolCounters()
+        """Of those that are closed."""
+        self.timings = PoolTimings()
+
+    def keep(self, pools: Iterable[Any]) -> None:
+        """Take over pools that serve no new operation and still count until they are closed."""
+        self._leaving.extend(pools)
+
+    def close(self, pools: Iterable[Any]) -> None:
+        """Add up pools that are closed now, and forget them."""
+        for pool in pools:
+            if pool in self._leaving:
+                self._leaving.remove(pool)
+                self.counters.add(pool.counters)
+                self.timings.add(pool.timings)
+
+    def all(self) -> list[Any]:
+        """What has `counters` and `timings`: the sum of the closed pools, and each other one."""
+        return [self, *self._leaving]
+
+
 class StoreCounts:
     """Everything counted for one served store; it outlives the store's backends."""
 
-    __slots__ = ("batch_sizes", "delete", "get", "operations", "put")
+    __slots__ = ("batch_sizes", "delete", "get", "operations", "past_pools", "put")
 
     def __init__(self) -> None:
         self.operations = {name: OperationCounts(name) for name in OPERATIONS}
@@ -92,6 +124,7 @@ class StoreCounts:
         self.put = self.operations["put"]
         self.delete = self.operations["delete"]
         self.batch_sizes = SizeCounts()
+        self.past_pools = PastPools()
 
     def count(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one operation (the label's name) that ended in `outcome` after `seconds`."""

@@ -27,3 +27,8 @@ class Histogram:
         """Count one observation of `seconds`."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
+
+    def add(self, other: Histogram) -> None:
+        """Count all that `other` counted, too."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from pannier.config.served import ServedStore, StoreTable
 from pannier.counting import BATCH_BOUNDS, HttpCounts, SizeCounts
 from pannier.histograms import BOUNDS, Histogram
+from pannier.pool.counters import PoolCounters
+from pannier.pool.slots import CLOSE_REASONS
+from pannier.pool.timings import PoolTimings
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import CollectorRegistry
 
-CLOSE_REASONS = ("idle", "lifetime", "broken", "drain", "shrink")
 STATES = ("in_use", "idle", "opening")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -66,7 +68,7 @@ def pool_families(stores: Sequence[ServedStore]) -> Iterator[Metric]:
     """The pools of each store; one without a pool (memory) has the same series, at zero."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    figures = [(served.name, PoolFigures(pools_of(served))) for served in stores]
+    figures = [(served.name, PoolFigures(served)) for served in stores]
     connections = GaugeMetricFamily(
         "pannier_pool_connections", "Connections by state.", labels=("store", "state")
     )
@@ -91,14 +93,14 @@ def pool_families(stores: Sequence[ServedStore]) -> Iterator[Metric]:
     ):
         counter = CounterMetricFamily(f"pannier_pool_{metric}", help_text, labels=("store",))
         for name, pool in figures:
-            counter.add_metric((name,), pool.stats[value])
+            counter.add_metric((name,), getattr(pool.counters, value))
         yield counter
     closed = CounterMetricFamily(
         "pannier_pool_closed", "Connections closed, by reason.", labels=("store", "reason")
     )
     for name, pool in figures:
         for reason in CLOSE_REASONS:
-            closed.add_metric((name, reason), pool.closed[reason])
+            closed.add_metric((name, reason), pool.counters.closed[reason])
     yield closed
     for metric, help_text, timing in (
         ("acquire", "From an operation's arrival until it was granted a connection.", "acquire"),
@@ -108,7 +110,7 @@ def pool_families(stores: Sequence[ServedStore]) -> Iterator[Metric]:
     ):
         histogram = histogram_family(f"pannier_pool_{metric}_seconds", help_text, ("store",))
         for name, pool in figures:
-            add_seconds(histogram, (name,), *(getattr(one.timings, timing) for one in pool.pools))
+            add_seconds(histogram, (name,), getattr(pool.timings, timing))
         yield histogram
 
 
@@ -119,23 +121,24 @@ def pools_of(served: ServedStore) -> Sequence[Any]:
 
 
 class PoolFigures:
-    """The sums over all pools of one store."""
+    """The sums over all pools of one store.
 
-    def __init__(self, pools: Sequence[Any]) -> None:
-        self.pools = pools
-        self.closed = dict.fromkeys(CLOSE_REASONS, 0)
-        self.stats = dict.fromkeys(
-            ("max", "min_idle", "in_use", "idle", "opening", "pending", "timeouts", "rejected",
-             "leaks", "reaper_runs"), 0
-        )  # fmt: skip
+    Gauges are of the backend that serves now; what counts goes on over its predecessors.
+    """
+
+    def __init__(self, served: ServedStore) -> None:
+        self.counters = PoolCounters()
+        self.timings = PoolTimings()
+        self.stats = dict.fromkeys(("max", "min_idle", "in_use", "idle", "opening", "pending"), 0)
+        pools = pools_of(served)
         for pool in pools:
             for name, value in pool.stats().items():
                 if name in self.stats:
                     self.stats[name] += value
             self.stats["min_idle"] += pool.settings.min_idle
-            self.stats["reaper_runs"] += pool.counters.reaper_runs
-            for reason in CLOSE_REASONS:
-                self.closed[reason] += pool.counters.closed.get(reason, 0)
+        for counted in (*pools, *served.counts.past_pools.all()):
+            self.counters.add(counted.counters)
+            self.timings.add(counted.timings)
 
 
 # Stores -------------------------------------------------------------------------------------------
@@ -230,10 +233,9 @@ def histogram_family(name: str, help_text: str, labels: Sequence[str]) -> Any:
     return HistogramMetricFamily(name, help_text, labels=labels)
 
 
-def add_seconds(family: Any, labels: Sequence[str], *histograms: Histogram) -> None:
-    """Add one series: the sum of `histograms`, all zero without one."""
-    counts = [sum(column) for column in zip(*(one.counts for one in histograms), strict=True)]
-    add_buckets(family, labels, BOUNDS, counts, sum(one.sum for one in histograms))
+def add_seconds(family: Any, labels: Sequence[str], histogram: Histogram) -> None:
+    """Add one series."""
+    add_buckets(family, labels, BOUNDS, histogram.counts, histogram.sum)
 
 
 def add_sizes(family: Any, labels: Sequence[str], sizes: SizeCounts) -> None:
@@ -252,6 +254,6 @@ def add_buckets(
     buckets: list[tuple[str, int]] = []
     below = 0
     for place, bound in enumerate((*bounds, float("inf"))):
-        below += counts[place] if counts else 0
+        below += counts[place]
         buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), below))
     family.add_metric(labels, buckets, total)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from pannier.config.configuration import Configuration, ResolvedStore
 from pannier.config.keeper import End
 from pannier.config.served import ServedStore, StoreTable
 from pannier.errors import BackendRefused, BackendUnavailable, PannierError, PoolTimeout
+from pannier.pool.counters import PoolCounters
+from pannier.pool.timings import PoolTimings
 from tests.unit.test_config_changes import MEMORY, redis, store
 
 UNREACHABLE = BackendUnavailable("nobody is there")
@@ -36,6 +39,7 @@ class Backend(InMemoryKeyValueStoreBackend):
         self.request_timeout = 5.0
         self.pings = 0
         self.pool = {"max": 8, "in_use": 0, "pending": 0}
+        self.counted = SimpleNamespace(counters=PoolCounters(), timings=PoolTimings())
         self.closed = False
 
     @property
@@ -54,10 +58,14 @@ class Backend(InMemoryKeyValueStoreBackend):
     def stats(self) -> dict[str, int]:
         return self.pool
 
+    def pools(self) -> tuple[Any, ...]:
+        return (self.counted,)
+
     async def reconfigure(self, **settings: Any) -> None:
         self.settings = settings
 
     async def close(self) -> None:
+        self.counted.counters.closed["drain"] += not self.closed
         self.closed = True
         await super().close()
 
@@ -215,6 +223,25 @@ async def test_the_old_backend_finishes_its_requests_before_it_is_closed(world: 
     old.leave()
     await until(lambda: world.made[0].closed)
     assert world.table.leaving == set()
+
+
+async def test_what_the_old_backends_pools_counted_is_kept(world: World) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    old, counts = world.shop.generation, world.shop.counts
+    assert old is not None
+    old.enter()
+    world.apply(shop=redis(host="new"))
+    await until(lambda: world.shop.generation is not old)
+    world.made[0].counted.counters.timeouts += 1
+    assert sum(one.counters.timeouts for one in counts.past_pools.all()) == 1
+    old.leave()
+    await until(lambda: len(counts.past_pools.all()) == 1)
+    assert counts.past_pools.counters.timeouts == 1
+    assert counts.past_pools.counters.closed["drain"] == 1
+    world.apply(other=MEMORY)
+    await until(lambda: "shop" not in world.table.stores)
+    assert counts.past_pools.counters.closed["drain"] == 2
 
 
 async def test_an_unreachable_change_is_pending_while_the_old_one_serves(world: World) -> None:

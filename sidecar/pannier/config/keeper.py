@@ -126,6 +126,7 @@ class Keeper:
         generation, self.served.generation = self.served.generation, None
         self.served.state = "draining"
         if generation is not None:
+            self.served.counts.past_pools.keep(generation.backend.pools())
             await self._close_emptied(generation)
         await self._await_closing()
 
@@ -304,6 +305,7 @@ class Keeper:
         before, self.served.generation = self.served.generation, Generation(backend)
         if before is not None:
             self._leaving.add(before)
+            self.served.counts.past_pools.keep(before.backend.pools())
             task = asyncio.create_task(self._close_emptied(before))
             self._closing[task] = before
             task.add_done_callback(self._closing.pop)
@@ -311,11 +313,13 @@ class Keeper:
     async def _close_emptied(self, generation: Generation) -> None:
         """Close a backend that is served no more, after its last operation."""
         self._leaving.add(generation)
+        pools = list(generation.backend.pools())
         try:
             await generation.emptied()
         finally:
             self._leaving.discard(generation)
             await _close(generation.backend)
+            self.served.counts.past_pools.close(pools)
 
     def _runs(self, wanted: ResolvedStore) -> None:
         self.running = wanted

@@ -21,3 +21,12 @@ class PoolCounters:
         """Connectors that were held longer than leak_threshold."""
         self.reaper_runs = 0
         """Passes of the reaper over the idle connections."""
+
+    def add(self, other: PoolCounters) -> None:
+        """Count all that `other` counted, too."""
+        self.timeouts += other.timeouts
+        self.rejected += other.rejected
+        self.leaks += other.leaks
+        self.reaper_runs += other.reaper_runs
+        for reason, count in other.closed.items():
+            self.closed[reason] += count

@@ -19,3 +19,8 @@ class PoolTimings:
         """From the start of a dial until the connection stood (successful dials only)."""
         self.reaper = Histogram()
         """One pass of the reaper over the idle connections."""
+
+    def add(self, other: PoolTimings) -> None:
+        """Count all that `other` counted, too."""
+        for name in self.__slots__:
+            getattr(self, name).add(getattr(other, name))
