@@ -17,6 +17,7 @@ from pannier.histograms import BOUNDS, Histogram
 from pannier.pool.counters import PoolCounters
 from pannier.pool.slots import CLOSE_REASONS
 from pannier.pool.timings import PoolTimings
+from pannier.version import installed_version
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -198,8 +199,6 @@ def http_families(http: HttpCounts) -> Iterator[Metric]:
 
 def sidecar_families(table: StoreTable) -> Iterator[Metric]:
     """The configuration that runs, and the build that runs it."""
-    from importlib import metadata
-
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     applies = CounterMetricFamily(
@@ -219,7 +218,7 @@ def sidecar_families(table: StoreTable) -> Iterator[Metric]:
         table.stream_connected,
     )
     build = GaugeMetricFamily("pannier_build_info", "The build that runs.", labels=("version",))
-    build.add_metric((metadata.version("pannier"),), 1)
+    build.add_metric((installed_version(),), 1)
     yield build
 
 

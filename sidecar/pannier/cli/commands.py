@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import click
 
+from pannier.version import installed_version
+
 COMMANDS: Final = {
     "sidecar": ("pannier.cli.sidecar", "Serve stores on localhost, beside an application."),
     "operator": ("pannier.cli.operator", "Run the Kubernetes operator."),
@@ -45,9 +47,7 @@ class Commands(click.Group):
 def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """`--version`: what is installed."""
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"pannier {version('pannier')}")
+        click.echo(f"pannier {installed_version()}")
         ctx.exit()
 
 

@@ -19,6 +19,7 @@ from pannier.server.lane import answer_safely
 from pannier.server.lean_aiohttp import BaseRequest
 from pannier.server.refusals import MethodNotAllowed, NotFound, NotReady
 from pannier.server.serving import Serving
+from pannier.version import installed_version
 
 PATHS = (b"/", b"/healthz", b"/metrics", b"/readyz", b"/v1/status")
 READS = ("GET", "HEAD")
@@ -110,7 +111,7 @@ def status(serving: Serving) -> dict[str, Any]:
     table = serving.table
     applied = table.applied_at
     return {
-        "version": version(),
+        "version": installed_version(),
         "config": {
             "version": table.version,
             "source": table.source,
@@ -130,19 +131,3 @@ def status(serving: Serving) -> dict[str, Any]:
             for served in table.stores.values()
         ],
     }
-
-
-_version = ""
-
-
-def version() -> str:
-    """Pannier's own version (read once: importlib.metadata takes milliseconds)."""
-    global _version
-    if not _version:
-        from importlib import metadata
-
-        try:
-            _version = metadata.version("pannier")
-        except metadata.PackageNotFoundError:
-            _version = "unknown"
-    return _version

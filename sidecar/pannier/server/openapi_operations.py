@@ -24,7 +24,7 @@ from pannier.errors import (
     TooLarge,
     Unsupported,
 )
-from pannier.server.openapi import Json, object_of, refusals
+from pannier.server.openapi_parts import Json, object_of, refusals
 from pannier.server.refusals import (
     BadRequest,
     BatchRejected,
