@@ -215,7 +215,18 @@ def start(served: ServedStore, request: RecordRequest, done: Done) -> None:
     request._generation = generation
     generation.active += 1
     way = generation.way or _way_of(generation)
-    way(generation.backend, request, condition)
+    try:
+        way(generation.backend, request, condition)
+    except Exception as error:
+        if request._done is None:
+            raise  # it was answered: the fault is the lane's
+        request._fail(fault(error))
+
+
+def fault(error: BaseException) -> Internal:
+    """What a client is told of a bug of ours, or of a store's; the log has the rest."""
+    log.error("a store failed in an unforeseen way", exc_info=error)
+    return Internal("The sidecar's log says what went wrong.")
 
 
 def _condition(
@@ -327,8 +338,7 @@ class TaskOperation:
         elif isinstance(error, PannierError):
             self._callback(None, error)
         else:
-            log.error("a store failed in an unforeseen way", exc_info=error)
-            self._callback(None, Internal("The sidecar's log says what went wrong."))
+            self._callback(None, fault(error))
 
 
 Way = Callable[[Any, RecordRequest, Condition], None]
