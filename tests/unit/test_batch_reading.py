@@ -72,6 +72,7 @@ def test_the_quick_way_agrees_with_the_careful_one(body: str) -> None:
         b'{"operations":[{"op":"put","key":"a","record":%b}]}' % (b"[" * 600 + b"]" * 600),
         b'{"operations":[{"op":"put","key":"a","record":%b}]}' % (b"[" * 9000 + b"]" * 9000),
         b'{"operations":[%b]}' % b",".join([b'{"op":"delete","key":"a"}'] * 1001),
+        b'{"operations":[{"op":"put","key":"a","record":1,"ifMatch":null}]}',
     ],
 )
 def test_what_is_refused_is_left_to_the_careful_way(body: bytes) -> None:

@@ -102,7 +102,8 @@ class _Operation(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     key: str | int
     record: msgspec.Raw = msgspec.Raw(b"")
-    ifMatch: str | None = None
+    # Left out or a text: a null is an ETag that its sender lost, not a write without conditions.
+    ifMatch: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -139,7 +140,8 @@ def _read_usual(body: bytes, max_record_bytes: int) -> Batch | None:
                 return None
             json_text.check_depth(value)
             key = key_text(operation.key)
-            condition = _condition(op, operation.ifMatch)
+            if_match = operation.ifMatch
+            condition = _condition(op, None if if_match is msgspec.UNSET else if_match)
             writes.append(Write(key, None if deletes else value, condition))
             named.append(op in ("insert", "update"))
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError, PannierError):

@@ -67,10 +67,14 @@ def whole_number(text: bytes, refusal: PannierError) -> int:
 
 
 def text_of(found: Mapping[str, bytes], name: str) -> str | None:
-    """A member that must be a string, None where it is absent or null. Raises InvalidRequest."""
+    """A member that must be a string, None where it is left out. Raises InvalidRequest.
+
+    A null is refused: it comes from a variable its sender did not set, and to take it for "left
+    out" would drop a condition, or begin a list again.
+    """
     if name not in found:
         return None
     value = json_text.parse(found[name])
-    if value is not None and not isinstance(value, str):
-        raise InvalidRequest(f"The member {name} must be a string.")
+    if not isinstance(value, str):
+        raise InvalidRequest(f"The member {name} must be a string; leave it out if there is none.")
     return value

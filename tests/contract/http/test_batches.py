@@ -156,6 +156,8 @@ def test_a_batch_takes_1000_operations_and_no_more(ask: Client, cart: str) -> No
         ({"key": "1", "record": 1}, "invalid-request"),
         (op("put", "1", 1, extra=1), "invalid-request"),
         (op("put", "1", 1, ifMatch=5), "invalid-request"),
+        (op("put", "1", 1, ifMatch=None), "invalid-request"),
+        (op("delete", "1", ifMatch=None), "invalid-request"),
         (op("put", "1", 1, ifMatch='"half'), "invalid-request"),
         (op(5, "1", 1), "invalid-request"),
         (17, "invalid-request"),
@@ -181,6 +183,7 @@ def test_a_malformed_operation_refuses_the_whole(
         b"[]",
         b'{"operations":{}}',
         b'{"operations":[],"atomic":1}',
+        b'{"operations":[],"atomic":null}',
         b'{"operations":[],"x":1}',
     ],
 )
