@@ -89,7 +89,8 @@ def test_a_bad_document_beside_a_good_one_is_rejected_and_the_good_one_is_served
 ) -> None:
     file = tmp_path / "stores.yaml"
     bad = MEMORY.replace("NAME", "bad").replace("{}", "{maxByte: 5}")
-    file.write_text(MEMORY.replace("NAME", "good") + "---\n" + bad)
+    worse = bad.replace("bad", "worse").replace("memory", "redis")
+    file.write_text(MEMORY.replace("NAME", "good") + "---\n" + bad + "---\n" + worse)
     with sidecar(tmp_path, "--config", str(file), wait=False) as running:
         deadline = time.monotonic() + 20
         while True:
@@ -99,8 +100,12 @@ def test_a_bad_document_beside_a_good_one_is_rejected_and_the_good_one_is_served
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-        states = {store["name"]: store["state"] for store in status["stores"]}
-        assert states == {"good": "ready", "bad": "rejected"}
+        states = {store["name"]: (store["type"], store["state"]) for store in status["stores"]}
+        assert states == {
+            "good": ("memory", "ready"),
+            "bad": ("memory", "rejected"),
+            "worse": ("redis", "rejected"),
+        }
         assert "did you mean maxBytes?" in status["config"]["error"]
 
 
@@ -154,6 +159,51 @@ USAGE = {
 def test_wrong_usage_ends_with_2(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sidecar", *USAGE[name]]) == 2
     assert "Error: " in capsys.readouterr().err
+
+
+NO_VALUES = {
+    "--listen": ["foo", "shop.example:3900", "127.0.0.1:65536", "[::1:3900"],
+    "--admin-listen": ["foo", "1.2.3:3901"],
+    "--allow-host": ["http://shop.example", "shop.example:80", "a/b"],
+    "--allow-origin": ["shop.example", "https://shop.example/", "https://a@b"],
+    "--max-record-bytes": ["5MB", "-1"],
+    "--max-clients": ["0", "many"],
+    "--client-timeout": ["5", "25h"],
+}
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [(flag, value) for flag, values in NO_VALUES.items() for value in values]
+)
+@pytest.mark.parametrize("by_variable", [False, True], ids=["flag", "variable"])
+def test_a_value_that_means_nothing_is_wrong_usage(
+    flag: str,
+    value: str,
+    by_variable: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # With a file that is missing, a sidecar that took the value would end with 1 and not serve.
+    arguments = ["sidecar", "--config", str(tmp_path / "missing.yaml")]
+    if by_variable:
+        monkeypatch.setenv(f"PANNIER_{flag[2:].upper().replace('-', '_')}", value)
+        assert main(arguments) == 2
+    else:
+        assert main([*arguments, flag, value]) == 2
+    assert f"Invalid value for '{flag}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--listen", "3900", "--admin-listen", "[::]:3901"],
+        ["--allow-host", "*", "--allow-host", "Shop.Example", "--allow-host", "[fd00::1]"],
+        ["--allow-origin", "*", "--allow-origin", "null", "--allow-origin", "https://a.b:8443"],
+    ],
+)
+def test_a_value_that_means_something_is_taken(flags: list[str], tmp_path: Path) -> None:
+    assert main(["sidecar", "--config", str(tmp_path / "missing.yaml"), *flags]) == 1
 
 
 def test_a_busy_port_ends_with_1_and_names_it() -> None:

@@ -19,7 +19,7 @@ from pannier.config import keeper
 from pannier.config.applying import Applier
 from pannier.config.configuration import Configuration, ResolvedStore
 from pannier.config.keeper import End
-from pannier.config.served import ServedStore, StoreTable
+from pannier.config.served import ServedStore, StoreTable, StoreType
 from pannier.errors import BackendRefused, BackendUnavailable, PannierError, PoolTimeout
 from pannier.pool.counters import PoolCounters
 from pannier.pool.timings import PoolTimings
@@ -95,6 +95,7 @@ class World:
         *,
         refused: dict[str, str] | None = None,
         complete: bool = True,
+        refused_types: dict[str, StoreType] | None = None,
         **stores: ResolvedStore,
     ) -> None:
         self.applier.apply(
@@ -103,6 +104,7 @@ class World:
                 source="file",
                 stores=stores,
                 refused=refused or {},
+                refused_types=refused_types or {},
                 complete=complete,
             )
         )
@@ -361,8 +363,9 @@ async def test_a_bad_document_leaves_its_store_and_all_others_as_they_are(world:
 
 
 async def test_a_first_document_that_is_bad_is_served_as_rejected(world: World) -> None:
-    world.apply(refused={"shop": "unknown field"})
+    world.apply(refused={"shop": "unknown field"}, refused_types={"shop": "hdfs"})
     assert (world.shop.state, world.shop.error) == ("rejected", "unknown field")
+    assert world.shop.type == "hdfs"
     assert world.table.applied_at is None
     world.apply(shop=redis())
     await until(lambda: world.shop.state == "ready")

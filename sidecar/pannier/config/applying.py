@@ -39,7 +39,8 @@ class Applier:
         for name, store in configuration.stores.items():
             self._keeper(name, store.document.spec.type).want(store)
         for name, reason in configuration.refused.items():
-            self._keeper(name, "memory").refuse(reason)
+            kind = configuration.refused_types.get(name, "memory")
+            self._keeper(name, kind).refuse(reason)
         for name in self._removed_by(configuration):
             self._remove(name)
         table.version = configuration.version

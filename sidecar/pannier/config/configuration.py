@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pannier.config.documents import SecretRef, StoreBackend
+from pannier.config.served import StoreType
 
 Source = Literal["default", "file", "stream"]
 
@@ -37,6 +38,8 @@ class Configuration:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Stores whose document is bad or cannot be resolved, with the reason: they keep what they
     run."""
+    refused_types: Mapping[str, StoreType] = field(default_factory=dict)
+    """What those of `refused` say they are, where they say so."""
     complete: bool = True
     """Whether a store that is not named is to be removed."""
     error: str | None = None

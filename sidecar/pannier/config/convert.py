@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import inspect
@@ -20,6 +20,7 @@ from pannier.config.formats import FORMATS
 from pannier.config.placed import Placed
 from pannier.config.problems import Problem, did_you_mean
 from pannier.config.rules import RULES
+from pannier.config.served import StoreType
 from pannier.keys import is_store_name
 
 BAD: Final = object()
@@ -35,6 +36,8 @@ class Converted:
     """None if anything is wrong with it."""
     name: str | None
     """The store's name, where that much could be read."""
+    type: StoreType | None
+    """The store's type, where that much could be read."""
     line: int | None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -42,7 +45,7 @@ class Converted:
 
 def convert(root: Placed, *, lenient: bool = False) -> Converted:
     """Read one document. All faults are returned, in the order of their lines; none is raised."""
-    converted = Converted(root, None, _name_of(root), root.line)
+    converted = Converted(root, None, _name_of(root), _type_of(root), root.line)
     reader = _Reader(lenient, converted)
     made = reader.value(root, model(), "")
     if not converted.problems:
@@ -59,11 +62,22 @@ def model() -> inspect.Type:
 
 def _name_of(root: Placed) -> str | None:
     """The document's store name, even if all the rest is wrong."""
-    metadata = root.value.get("metadata") if isinstance(root.value, dict) else None
-    name = metadata.value.get("name") if metadata and isinstance(metadata.value, dict) else None
-    if name is None or not isinstance(name.value, str) or not is_store_name(name.value):
-        return None
-    return name.value
+    name = _scalar(root, "metadata", "name")
+    return name if isinstance(name, str) and is_store_name(name) else None
+
+
+def _type_of(root: Placed) -> StoreType | None:
+    """The document's store type, even if all the rest is wrong."""
+    said = _scalar(root, "spec", "type")
+    return next((kind for kind in get_args(StoreType) if kind == said), None)
+
+
+def _scalar(root: Placed, part: str, name: str) -> Any:
+    """What stands under `part.name` of a document, whatever else is wrong with it."""
+    found: Placed | None = root
+    for step in (part, name):
+        found = found.value.get(step) if found and isinstance(found.value, dict) else None
+    return found.value if found is not None else None
 
 
 class _Reader:

@@ -62,6 +62,9 @@ class FileSource:
             source="file",
             stores=stores,
             refused={name: reading.refusal_of(name) for name in sorted(reading.refused)},
+            refused_types={
+                name: kind for name, kind in reading.types.items() if name in reading.refused
+            },
             complete=reading.complete,
             error=self._error(reading),
         )

@@ -13,6 +13,7 @@ from pannier.config.convert import Converted, convert
 from pannier.config.documents import StoreBackend
 from pannier.config.placed import Placed
 from pannier.config.problems import Problem
+from pannier.config.served import StoreType
 from pannier.config.yaml_documents import read_yaml
 
 
@@ -26,6 +27,8 @@ class Reading:
     warnings: list[Problem] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     """Names whose document is there and bad."""
+    types: dict[str, StoreType] = field(default_factory=dict)
+    """What each named document says its store is, the bad ones included."""
     roots: dict[str, Placed] = field(default_factory=dict)
     """The good documents as they were written, to find the lines of their fields."""
     complete: bool = True
@@ -94,6 +97,8 @@ def _gather(read: list[Converted], reading: Reading) -> None:
             reading.refused.add(name)
         else:
             first[name] = converted
+            if converted.type is not None:
+                reading.types[name] = converted.type
     for converted in read:
         reading.problems += converted.problems
         reading.warnings += converted.warnings
