@@ -1,12 +1,20 @@
-"""Kinds of option values: durations and sizes in the words of the configuration, lists."""
+"""Kinds of option values: addresses, durations and sizes in the words of the configuration, lists.
+
+A value that means nothing is wrong usage here, wherever it came from; what is found out later
+(a busy port, a missing file) is a refusal.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import click
 
 from pannier.config.units import parse_duration, parse_size
+
+_HOST_NAME: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
 def duration(value: Any) -> float:
@@ -27,6 +35,36 @@ def size(value: Any) -> int:
         return parse_size(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
+
+
+def listen_address(value: str) -> str:
+    """`HOST:PORT` as the sidecar listens on it, unchanged."""
+    from pannier.server.listening import parse
+
+    try:
+        parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def host_name(value: str) -> str:
+    """A name that a `Host` header may hold, without its port; or `*`."""
+    if value != "*" and not _HOST_NAME.fullmatch(value):
+        raise click.BadParameter(
+            f"{value!r} is no host name: write it without scheme and port, such as shop.example."
+        )
+    return value
+
+
+def origin(value: str) -> str:
+    """An `Origin` as browsers send it (sandboxed pages send `null`); or `*`."""
+    if value not in ("*", "null") and not _ORIGIN.fullmatch(value):
+        raise click.BadParameter(
+            f"{value!r} is no origin: write scheme, host and port alone, such as "
+            "https://app.example."
+        )
+    return value
 
 
 class Listed(click.Option):

@@ -15,17 +15,21 @@ from typing import Any, Final
 import click
 
 from pannier.cli.endings import REFUSED, Ending, drop_output
-from pannier.cli.parameters import Listed, duration, size
+from pannier.cli.parameters import Listed, duration, host_name, listen_address, origin, size
 from pannier.config.units import format_duration, format_size
 from pannier.server.settings import SidecarSettings
 
 PATH: Final = click.Path(path_type=Path)
 HELP: Final = {
-    "listen": ("HOST:PORT", None, "Where records are served; port 0 takes a free one."),
-    "admin_listen": ("HOST:PORT", None, "Where health, metrics and the status page are served."),
+    "listen": ("HOST:PORT", listen_address, "Where records are served; port 0 takes a free one."),
+    "admin_listen": (
+        "HOST:PORT",
+        listen_address,
+        "Where health, metrics and the status page are served.",
+    ),
     "unix_socket": (None, PATH, "Serve records on this unix socket too (mode 0660)."),
-    "allow_host": ("NAME", None, "Let requests in whose Host is NAME; may be repeated."),
-    "allow_origin": ("ORIGIN", None, "Let web pages of ORIGIN in; may be repeated."),
+    "allow_host": ("NAME", host_name, "Let requests in whose Host is NAME; may be repeated."),
+    "allow_origin": ("ORIGIN", origin, "Let web pages of ORIGIN in; may be repeated."),
     "api_token_file": (None, PATH, "Demand the token in this file from every request."),
     "config": (None, PATH, "Serve the StoreBackends of this file, and follow its changes."),
     "secrets_dir": (None, PATH, "Where the file's secrets are, DIR/<name>/<key>."),
@@ -71,7 +75,7 @@ def one_option(field: dataclasses.Field[Any]) -> click.Option:
     flag = f"--{field.name.replace('_', '-')}"
     variable = f"PANNIER_{field.name.upper()}"
     if field.default == ():
-        return Listed([flag], multiple=True, metavar=metavar, envvar=variable, help=text)
+        return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
     default: Any = field.default
     shown: str | bool = default is not None
     if kind is duration:
