@@ -147,6 +147,7 @@ def test_what_the_sidecar_refuses_ends_with_1_and_its_code(pannier: Run, name: s
 
 
 USAGE = {
+    "no time to wait": ["get", "a/b/c", "--timeout", "0s"],
     "no target": ["get"],
     "no key": ["get", "shop/Cart"],
     "a schema of a path": ["list", "shop/Cart/42"],

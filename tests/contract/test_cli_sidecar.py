@@ -166,9 +166,11 @@ NO_VALUES = {
     "--admin-listen": ["foo", "1.2.3:3901"],
     "--allow-host": ["http://shop.example", "shop.example:80", "a/b"],
     "--allow-origin": ["shop.example", "https://shop.example/", "https://a@b"],
-    "--max-record-bytes": ["5MB", "-1"],
+    "--max-record-bytes": ["5MB", "-1", "0", "0Mi"],
+    "--max-body-bytes": ["0"],
+    "--max-inflight-bytes": ["0"],
     "--max-clients": ["0", "many"],
-    "--client-timeout": ["5", "25h"],
+    "--client-timeout": ["5", "25h", "0", "0s"],
 }
 
 
@@ -199,6 +201,8 @@ def test_a_value_that_means_nothing_is_wrong_usage(
     [
         ["--listen", "3900", "--admin-listen", "[::]:3901"],
         ["--allow-host", "*", "--allow-host", "Shop.Example", "--allow-host", "[fd00::1]"],
+        ["--max-record-bytes", "1", "--max-body-bytes", "1", "--client-timeout", "1ms"],
+        ["--drain-delay", "0", "--drain-timeout", "0s", "--startup-wait", "0ms"],
         ["--allow-origin", "*", "--allow-origin", "null", "--allow-origin", "https://a.b:8443"],
     ],
 )

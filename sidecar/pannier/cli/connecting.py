@@ -56,9 +56,7 @@ def with_client(command: Callable[Concatenate[Client, P], int]) -> Callable[...,
         **options: Any,
     ) -> int:
         endpoint = endpoint_of(url, host, port, unix_socket)
-        endpoint = dataclasses.replace(
-            endpoint, token=read_token(token_file), timeout=timeout or 60.0
-        )
+        endpoint = dataclasses.replace(endpoint, token=read_token(token_file), timeout=timeout)
         client = Client(endpoint)
         try:
             return command(client, *args, **options)

@@ -14,7 +14,7 @@ from pannier.cli.client import Client, path_of
 from pannier.cli.connecting import json_option, store_option, with_client
 from pannier.cli.endings import REFUSED, complain
 from pannier.cli.moved import Moved, progress
-from pannier.cli.parameters import duration
+from pannier.cli.parameters import pause
 from pannier.cli.sending import Line, Mode, Sender
 from pannier.cli.targets import store_target
 from pannier.cli.verifying import Ledger, Stored
@@ -55,7 +55,7 @@ class Written(msgspec.Struct):
 )
 @click.option(
     "--retry-for",
-    type=duration,
+    type=pause,
     default=30.0,
     show_default="30s",
     help="How long to send a batch again that cannot be taken now.",

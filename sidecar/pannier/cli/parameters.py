@@ -11,30 +11,42 @@ from typing import Any, Final
 
 import click
 
-from pannier.config.units import parse_duration, parse_size
+from pannier.config.units import SHORTEST, parse_duration, parse_size
 
 _HOST_NAME: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
 def duration(value: Any) -> float:
-    """`500ms`, `5s`, `1m30s` as seconds; `0` where nothing is to be waited for."""
+    """`500ms`, `5s`, `1m30s` as seconds, from 1ms."""
+    return _seconds(value, SHORTEST)
+
+
+def pause(value: Any) -> float:
+    """A duration that may be none at all, `0`: nothing is waited for."""
+    return 0.0 if value == "0" else _seconds(value, 0)
+
+
+def _seconds(value: Any, shortest: float) -> float:
     if not isinstance(value, str):
         return float(value)
     try:
-        return 0.0 if value == "0" else parse_duration(value, shortest=0)
+        return parse_duration(value, shortest=shortest)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
 
 
 def size(value: Any) -> int:
-    """`64Mi`, `1G` or a number of bytes, as bytes."""
+    """`64Mi`, `1G` or a number of bytes, as bytes, from 1."""
     if not isinstance(value, str):
         return int(value)
     try:
-        return parse_size(value)
+        found = parse_size(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
+    if found < 1:
+        raise click.BadParameter(f"{value} is too small: at least 1 byte.")
+    return found
 
 
 def listen_address(value: str) -> str:

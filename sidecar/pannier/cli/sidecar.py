@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from pannier.cli.endings import REFUSED, Ending, drop_output
-from pannier.cli.parameters import Listed, duration, host_name, listen_address, origin, size
+from pannier.cli.parameters import Listed, duration, host_name, listen_address, origin, pause, size
 from pannier.config.units import format_duration, format_size
 from pannier.server.settings import SidecarSettings
 
@@ -34,15 +34,15 @@ HELP: Final = {
     "config": (None, PATH, "Serve the StoreBackends of this file, and follow its changes."),
     "secrets_dir": (None, PATH, "Where the file's secrets are, DIR/<name>/<key>."),
     "operator": ("URL", None, "Take the configuration from the operator, wss://host:port."),
-    "last_good_max_age": (None, duration, "How long a kept configuration may be served."),
+    "last_good_max_age": (None, pause, "How long a kept configuration may be served."),
     "max_record_bytes": (None, size, "The largest record."),
     "max_body_bytes": (None, size, "The largest body, and the largest answer, of a batch."),
     "max_inflight_bytes": (None, size, "Bodies and answers held at once."),
     "max_clients": (None, click.IntRange(1), "Open connections."),
     "client_timeout": (None, duration, "How long a client may take for a part of its request."),
-    "drain_delay": (None, duration, "How long to serve on as before after SIGTERM."),
-    "drain_timeout": (None, duration, "How long requests may then take to finish."),
-    "startup_wait": (None, duration, "When /readyz?startup says yes without a configuration."),
+    "drain_delay": (None, pause, "How long to serve on as before after SIGTERM."),
+    "drain_timeout": (None, pause, "How long requests may then take to finish."),
+    "startup_wait": (None, pause, "When /readyz?startup says yes without a configuration."),
     "log_format": (None, click.Choice(["text", "json"]), "How log lines look."),
     "log_level": (
         None,
@@ -78,7 +78,7 @@ def one_option(field: dataclasses.Field[Any]) -> click.Option:
         return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
     default: Any = field.default
     shown: str | bool = default is not None
-    if kind is duration:
+    if kind in (duration, pause):
         shown = format_duration(default)
     elif kind is size:
         shown = format_size(default)
