@@ -113,22 +113,29 @@ def parse_name(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def compile_document(document: object) -> Predicate:
-    """The predicate of a `:query` filter: dotted paths to a value (equality) or to operators."""
+    """The predicate of a `:query` filter: dotted paths to a value (equality) or to operators.
+
+    A repeated name or operator holds too, where the document keeps it (`json_text.Members`).
+    """
     if not isinstance(document, dict):
         raise InvalidFilter('A filter is an object such as {"address.city": "Paris"}.')
     conditions: list[Condition] = []
-    for name, wanted in document.items():
+    for name, wanted in _pairs(document):
         path = tuple(name.split("."))
         if "" in path:
             raise InvalidFilter(f"{name!r} has an empty field name; write field.nested.")
-        operators = wanted if isinstance(wanted, dict) else {"eq": wanted}
+        operators = _pairs(wanted) if isinstance(wanted, dict) else [("eq", wanted)]
         if not operators:
             raise InvalidFilter(f"{name!r} names no operator; one of {_known()}.")
-        for operator, value in operators.items():
+        for operator, value in operators:
             if operator not in OPERATORS:
                 raise InvalidFilter(f"{name!r}: unknown operator {operator!r}; one of {_known()}.")
             conditions.append(_condition(name, path, operator, value, None))
     return compile_conditions(conditions)
+
+
+def _pairs(document: dict[str, Any]) -> list[tuple[str, Any]]:
+    return document.pairs if isinstance(document, json_text.Members) else list(document.items())
 
 
 def _known() -> str:

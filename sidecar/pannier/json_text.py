@@ -140,6 +140,33 @@ def big_decimal(text: str) -> int | Decimal:
     return int(text) if len(text) < 1000 else Decimal(text)
 
 
+class Members(dict[str, Any]):
+    """An object with every member it was written with: `pairs` has the repeated names too."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def parse_members(value: bytes) -> Any:
+    """The same as `parse`, with each object as Members: for texts in which each member counts.
+
+    Raises InvalidRecord if it is not JSON that may be stored.
+    """
+    check(value)
+    try:
+        return json.loads(
+            value.decode(),
+            parse_float=number,
+            parse_int=big_decimal,
+            object_pairs_hook=Members,
+        )
+    except RecursionError:
+        return on_whole_stack(parse_members, value)
+
+
 def members(value: bytes) -> dict[str, msgspec.Raw] | None:
     """The members of a JSON object as raw text, None if `value` is another JSON value.
 

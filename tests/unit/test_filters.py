@@ -196,6 +196,25 @@ def test_a_document_says_equality_by_a_value_and_operators_by_an_object() -> Non
         assert not matches(json.dumps(record | change).encode())
 
 
+@pytest.mark.parametrize(
+    ("text", "held", "not_held"),
+    [
+        (b'{"n":1,"n":0.1}', [], [1, 0.1]),
+        (b'{"n":{"gte":1},"n":{"lt":3}}', [1, 2], [0, 3]),
+        (b'{"n":{"gte":1,"gte":2,"in":[1,2]}}', [2], [1, 3]),
+        (b'{"n":{"eq":{"a":1,"a":2}}}', [{"a": 2}], [{"a": 1}]),
+    ],
+)
+def test_a_name_that_a_document_repeats_must_hold_too(
+    text: bytes, held: list[Any], not_held: list[Any]
+) -> None:
+    matches = filters.compile_document(json_text.parse_members(text))
+    for value in held:
+        assert matches(json.dumps({"n": value}).encode()), value
+    for value in not_held:
+        assert not matches(json.dumps({"n": value}).encode()), value
+
+
 @pytest.mark.parametrize("name", ['"', "\\", "\n", "\x00", "\x7f", "ä", "🧺", " ", "\ud800"])
 def test_every_name_that_json_can_write_can_be_asked_for(name: str) -> None:
     matches = filters.compile_document({name: 1})

@@ -69,7 +69,7 @@ def of_document(body: bytes, schema: str) -> ListRequest:
     cursor = bodies.text_of(found, "cursor")
     matches = None
     if "filter" in found:
-        matches = filters.compile_document(json_text.parse(found["filter"]))
+        matches = filters.compile_document(json_text.parse_members(found["filter"]))
     return ListRequest(
         limit, cursors.unwrap(schema, cursor) if cursor is not None else None, matches
     )

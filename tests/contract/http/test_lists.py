@@ -177,6 +177,14 @@ def test_a_cursor_of_another_schema_is_refused(ask: Client, cart: str) -> None:
     assert ask("GET", f"{cart}x?cursor={cursor}").code == "invalid-cursor"
 
 
+def test_a_condition_that_a_query_repeats_must_hold_too(ask: Client, cart: str) -> None:
+    ask("PUT", f"{cart}/1", b'{"n":0.1}')
+    reply = ask("POST", f"{cart}:query", b'{"filter":{"n":1,"n":0.1}}')
+    assert (reply.status, reply.json["records"]) == (200, [])
+    reply = ask("POST", f"{cart}:query", b'{"filter":{"n":{"gt":0},"n":0.1}}')
+    assert [record["key"] for record in reply.json["records"]] == ["1"]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
