@@ -213,7 +213,7 @@ class FastLane(asyncio.Protocol):
         method = request.method
         last = (self._ended or serving.draining) and not self._rest and not self._held
         self._transport.write(encode(answer, method != "HEAD", CLOSE if last else b""))
-        serving.http.record[method].count(answer.status, request.seconds)
+        serving.http.record[method].count_at(answer.status, request.seconds, request.bucket)
         if last:
             self._transport.close()
         elif self._held and not self._taking:
