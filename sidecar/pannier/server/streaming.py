@@ -6,6 +6,7 @@ one read: so no backend connection is held while a client is slow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha1
@@ -23,23 +24,36 @@ from pannier.server.exchange import Exchange
 from pannier.server.listing import BATCH_BYTES, BatchSize, ListRequest
 
 _json = msgspec.json.Encoder().encode
+_QVALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 
 
 def wants_lines(accept: str | None) -> bool:
-    """Whether an `Accept` header asks for NDJSON by name."""
-    if accept is None:
+    """Whether an `Accept` header prefers NDJSON to JSON (RFC 9110 section 12.5.1).
+
+    It must name NDJSON: what takes anything gets a page. Named with the same weight as JSON it is
+    what was meant, as JSON needs no naming.
+    """
+    if accept is None or "x-ndjson" not in accept.lower():
         return False
-    for choice in accept.split(","):
-        kind, *parameters = [part.strip().lower() for part in choice.split(";")]
-        if kind == "application/x-ndjson":
-            return not any(_refuses(parameter) for parameter in parameters)
-    return False
+    weights: dict[str, float] = {}
+    for choice in accept.lower().split(","):
+        kind, *parameters = [part.strip() for part in choice.split(";")]
+        weights[kind] = max(_weight(parameters), weights.get(kind, 0.0))
+    lines = weights.get("application/x-ndjson", 0.0)
+    # The most specific range that JSON is in tells its weight.
+    ranges = ("application/json", "application/*", "*/*")
+    page = next((weights[kind] for kind in ranges if kind in weights), 0.0)
+    return lines > 0 and lines >= page
 
 
-def _refuses(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    return name.strip() == "q" and value.strip().rstrip("0") in ("", ".", "0.")
+def _weight(parameters: list[str]) -> float:
+    """The `q` of a choice; 1 where there is none that can be read."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q" and _QVALUE.fullmatch(value.strip()):
+            return float(value)
+    return 1.0
 
 
 def parts(page: ScanPage) -> Iterator[tuple[list[str], list[bytes]]]:

@@ -263,6 +263,15 @@ def test_an_empty_ndjson_list_is_no_line(ask: Client, cart: str) -> None:
         ("application/json", False),
         (f"{NDJSON};q=0", False),
         (f"{NDJSON};q=0.000", False),
+        (f"application/json, {NDJSON};q=0.5", False),
+        (f"{NDJSON};q=0.5, application/json;q=0.7", False),
+        (f"{NDJSON};q=0.5, */*", False),
+        (f"{NDJSON};q=0.5, application/json;q=0.4, */*", True),
+        (f"{NDJSON};v=1;q=0.5;w=2, application/*;q=0.4", True),
+        (f"application/json, {NDJSON}", True),
+        (f"{NDJSON}, */*", True),
+        (f"{NDJSON};q=0.1", True),
+        (f"{NDJSON};q=high, application/json;q=0.4", True),
     ],
 )
 def test_ndjson_is_chosen_by_accept(ask: Client, cart: str, accept: str, streamed: bool) -> None:
