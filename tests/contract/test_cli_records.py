@@ -189,6 +189,26 @@ def test_no_admin_port_ends_with_3() -> None:
         assert run("status", "--admin-url", url).returncode == 3
 
 
+def test_status_says_that_it_asked_the_data_port(running: Sidecar) -> None:
+    ended = run("status", "--url", running.url)
+    assert ended.returncode == 1
+    assert f"{running.url} is the data port" in ended.stderr
+    assert "admin port" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["status", "token"])
+def test_status_knows_a_data_port_by_any_of_its_answers(tmp_path: Path, name: str) -> None:
+    (tmp_path / "stores.yaml").write_text(STORES.replace("shop", "status"))
+    (tmp_path / "token").write_text("hunter2")
+    flags = {
+        "status": ["--config", str(tmp_path / "stores.yaml")],
+        "token": ["--api-token-file", str(tmp_path / "token")],
+    }
+    with sidecar(tmp_path, *flags[name]) as asked:
+        ended = run("status", "--url", asked.url)
+    assert (ended.returncode, "is the data port" in ended.stderr) == (1, True)
+
+
 def test_something_that_is_no_sidecar_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

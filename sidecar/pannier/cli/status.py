@@ -6,12 +6,16 @@ from typing import Any
 
 import click
 
-from pannier.cli.client import Client, parse_url
+from pannier.cli.client import Client, Refusal, Reply, parse_url
 from pannier.cli.connecting import json_option
+from pannier.cli.endings import REFUSED, Ending
 from pannier.cli.records import write
 
 DEFAULT_URL = "http://127.0.0.1:3901"
 HEADINGS = ("STORE", "TYPE", "STATE", "IN USE", "IDLE", "OPENING", "PENDING", "MAX", "ERROR")
+
+OF_RECORDS = ("store-not-found", "unauthorized", "not-ready", "draining")
+"""Refusals of the data port that the admin port has no use for."""
 
 
 @click.command("status")
@@ -31,10 +35,31 @@ def status_command(admin_url: str, as_json: bool) -> int:
         client = Client(parse_url(admin_url))
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--admin-url") from None
-    reply = client.request("GET", "/v1/status")
-    client.close()
+    try:
+        reply = ask(client)
+    finally:
+        client.close()
     write(reply.body.rstrip(b"\n") + b"\n" if as_json else report(reply.json).encode())
     return 0  # fmt: skip
+
+
+def ask(client: Client) -> Reply:
+    """The status. Raises Ending, which says so if this is the port for records."""
+    try:
+        reply = client.request("GET", "/v1/status")
+        # A store may be called "status": then the port for records has an answer.
+        for_records = "config" not in reply.json
+    except Refusal as refusal:
+        if refusal.problem_code not in OF_RECORDS:
+            raise
+        for_records = True
+    if for_records:
+        raise Ending(
+            REFUSED,
+            f"{client.endpoint} is the data port, where records are served; the status is on the "
+            f"admin port: give its URL, by default {DEFAULT_URL}.",
+        )
+    return reply
 
 
 def report(status: dict[str, Any]) -> str:
