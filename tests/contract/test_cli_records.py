@@ -146,6 +146,45 @@ def test_what_the_sidecar_refuses_ends_with_1_and_its_code(pannier: Run, name: s
     assert f"pannier: {code}: " in ended.stderr
 
 
+def test_a_refusal_is_a_problem_document_on_demand(pannier: Run) -> None:
+    ended = pannier("get", "shop/Cart/nobody", "--json")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    problem = json.loads(ended.stderr)
+    assert (problem["code"], problem["status"], problem["key"]) == (
+        "record-not-found", 404, "nobody",
+    )  # fmt: skip
+    assert {"type", "title", "detail"} <= problem.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["status", "--json", "--url", "DATA"], 1, "refused"),
+        (["count", "--json", "Cart", "--token-file", "/nowhere"], 1, "refused"),
+        (["get", "a/b/c", "--json", "--url", "http://127.0.0.1:1"], 3, "unreachable"),
+        (["get", "a/b/c", "--json", "--url", "ftp://x"], 2, "usage"),
+        (["get", "a/b/c", "--json", "--nonsense"], 2, "usage"),
+        (["get", "--json"], 2, "usage"),
+    ],
+)
+def test_every_other_complaint_is_one_object_on_demand(
+    running: Sidecar,
+    arguments: list[str],
+    status: int,
+    code: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([running.url if word == "DATA" else word for word in arguments]) == status
+    out, err = capsys.readouterr()
+    problem = json.loads(err)
+    assert (out, problem.keys(), problem["code"]) == ("", {"code", "detail"}, code)
+    assert problem["detail"]
+
+
+def test_a_key_of_dashes_asks_for_no_json(pannier: Run) -> None:
+    assert pannier("get", "--", "shop/Cart", "--json").stderr.startswith("pannier: record-not")
+
+
 USAGE = {
     "no time to wait": ["get", "a/b/c", "--timeout", "0s"],
     "no target": ["get"],

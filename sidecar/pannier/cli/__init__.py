@@ -1,12 +1,14 @@
 """The `pannier` command. Everything is imported at first use: a sidecar pays for no other command.
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 unreachable; 130 after Ctrl-C.
+With `--json` what went wrong is one JSON object on standard error, as what went well is on output.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,33 +16,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import click
 
     from pannier.cli.commands import pannier
-    from pannier.cli.endings import INTERRUPTED, REFUSED, Ending, complain, drop_output
+    from pannier.cli.endings import (
+        INTERRUPTED,
+        REFUSED,
+        Ending,
+        complain,
+        complain_as_json,
+        drop_output,
+    )
     from pannier.errors import PannierError
 
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = asks_for_json(words)
     try:
-        code = pannier.main(
-            list(arguments) if arguments is not None else None,
-            prog_name="pannier",
-            standalone_mode=False,
-        )
+        code = pannier.main(words, prog_name="pannier", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as wrong:
-        wrong.show()
+        if as_json:
+            complain_as_json({"code": "usage", "detail": wrong.format_message()})
+        else:
+            wrong.show()
         return wrong.exit_code
     except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
-        return INTERRUPTED
+        ending = Ending(INTERRUPTED, "interrupted")
     except BrokenPipeError:
         # Who read our output has gone, as `pannier list ... | head` does: nothing is left to say.
         drop_output()
         return 0
-    except Ending as ending:
-        if str(ending):
-            complain(str(ending))
-        return ending.code
+    except Ending as ended:
+        ending = ended
     except PannierError as refused:
-        complain(str(refused))
-        return REFUSED
-    return code if isinstance(code, int) else 0
+        ending = Ending(REFUSED, str(refused), refused.code)
+    else:
+        return code if isinstance(code, int) else 0
+    if as_json and str(ending):
+        complain_as_json(ending.document())
+    elif str(ending):
+        complain(str(ending))
+    return ending.code
+
+
+def asks_for_json(words: Sequence[str]) -> bool:
+    """Whether the command line holds `--json`.
+
+    Read here and not from the parsed options: a line that cannot be parsed is refused as JSON too.
+    """
+    return "--json" in takewhile(lambda word: word != "--", words)

@@ -64,9 +64,12 @@ class Refusal(Ending):
         self.status = status
         self.problem = problem
         code = str(problem.get("code") or f"status {status}")
-        self.problem_code = code
         said = str(problem.get("detail") or problem.get("title") or "no reason was given")
-        super().__init__(REFUSED, f"{code}: {said}")
+        super().__init__(REFUSED, f"{code}: {said}", code)
+
+    def document(self) -> dict[str, Any]:
+        """The sidecar's own problem document."""
+        return {**self.problem, "code": self.problem_code}
 
 
 class Unreachable(Ending):
