@@ -330,4 +330,7 @@ def no_parameters(target: Target) -> None:
 
 def unknown_parameter(name: str) -> InvalidRequest:
     """The refusal of a parameter that does nothing here."""
-    return InvalidRequest(f"The parameter {name[:100]!r} is unknown here.")
+    return InvalidRequest(
+        f"The parameter {name[:100]!r} is unknown here: leave it out (only lists and counts take "
+        "filters)."
+    )

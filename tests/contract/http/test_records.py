@@ -55,6 +55,7 @@ def test_a_missing_record_is_a_problem_that_names_it(ask: Client, cart: str) -> 
         assert (reply.status, reply.code) == (404, "record-not-found")
         problem = reply.json
         assert (problem["store"], problem["schema"], problem["key"]) == ("default", schema, "a/b")
+        assert problem["detail"].endswith("check its schema and key, or insert it first.")
 
 
 def test_delete_removes_the_record(ask: Client, cart: str) -> None:

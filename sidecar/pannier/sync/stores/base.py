@@ -201,4 +201,8 @@ class KeyValueStoreBackendBase(ABC):
 
 def missing(schema: str, key: str) -> ObjectDoesNotExist:
     """The error for a record that is not there."""
-    return ObjectDoesNotExist(f"{schema}/{key} does not exist.", schema=schema, key=key)
+    return ObjectDoesNotExist(
+        f"{schema}/{key} does not exist: check its schema and key, or insert it first.",
+        schema=schema,
+        key=key,
+    )
