@@ -298,6 +298,19 @@ def test_who_reads_half_of_a_list_is_not_complained_to(running: Sidecar) -> None
     assert ended.stderr == ""
 
 
+def test_an_output_that_takes_nothing_is_a_sentence_and_no_traceback(running: Sidecar) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [PANNIER, "count", "default/Full", "--port", str(running.port)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "pannier: the answer cannot be written: No space left on device\n"
+
+
 def test_status_is_a_table_of_stores_and_pools(pannier: Run) -> None:
     lines = pannier("status").stdout.splitlines()
     assert lines[1].split()[:3] == ["STORE", "TYPE", "STATE"]

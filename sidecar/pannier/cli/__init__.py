@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Ending as ended:
         ending = ended
+    except OSError as error:
+        # What talks to a sidecar or a file says its own errors: what is left is our own output.
+        drop_output()
+        ending = Ending(REFUSED, f"the answer cannot be written: {error.strerror or error}")
     except PannierError as refused:
         ending = Ending(REFUSED, str(refused), refused.code)
     else:
