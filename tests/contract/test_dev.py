@@ -26,7 +26,8 @@ case "$*" in
     chmod +x .venv/bin/pannier
     ;;
 "-m pip install "*)
-    [ ! -e pip-hangs ] || { touch pip-runs; sleep 60; }
+    # exec, for a SIGINT between bash's fork and sleep's start would be lost.
+    [ ! -e pip-hangs ] || { touch pip-runs; exec sleep 60; }
     [ ! -e pip-fails ] || exit 1
     ;;
 -V*) echo "Python 3.11.99 $(cat version 2>/dev/null)" ;;
