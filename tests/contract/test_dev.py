@@ -26,8 +26,8 @@ case "$*" in
     chmod +x .venv/bin/pannier
     ;;
 "-m pip install "*)
-    # exec, for a SIGINT between bash's fork and sleep's start would be lost.
-    [ ! -e pip-hangs ] || { touch pip-runs; exec sleep 60; }
+    # No child of its own: bash forgets a SIGINT that its child survived.
+    [ ! -e pip-hangs ] || { : >pip-runs; exec sleep 60; }
     [ ! -e pip-fails ] || exit 1
     ;;
 -V*) echo "Python 3.11.99 $(cat version 2>/dev/null)" ;;
