@@ -24,6 +24,10 @@ class Outcome(Enum):
     """Refused: the record's ETag is none of those asked for."""
 
 
+REFUSED = frozenset((Outcome.ABSENT, Outcome.PRESENT, Outcome.MISMATCH))
+"""The outcomes of a write that changed nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What must hold for a write to be applied, tested and applied in one atomic step."""

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from hiredis import pack_command
 
-from pannier.operations import Condition, Outcome, Write
+from pannier.operations import REFUSED, Condition, Outcome, Write
+from pannier.redis_replies import Unreplicated
 from pannier.redis_scripts import (
     ATOMIC_BATCH,
     CODES,
@@ -31,6 +32,8 @@ ASKING = _pack(("ASKING",))
 """Before each command that a node of a cluster sent on with ASK."""
 SLOTS = _pack(("CLUSTER", "SLOTS"))
 """Answers with a list of [first slot, last slot, [host, port, ...] of the master, replicas]."""
+WAIT_PROBE = _pack(("WAIT", "0", "1"))
+"""Answers at once with a number, where WAIT is known and allowed."""
 ROLE = _pack(("ROLE",))
 """Answers with a list that starts with b"master" or b"slave"."""
 
@@ -51,6 +54,25 @@ class WriteCommand:
         self.outcomes = outcomes
         self._script = script
         self._arguments = arguments
+
+    def outcome_of(self, reply: Any) -> Outcome | None:
+        """What the write did; None where the reply leaves that open.
+
+        A refused write changed nothing, so it needs no replica to have it.
+        """
+        if type(reply) is int:
+            return self.outcomes.get(reply)
+        if type(reply) is Unreplicated and type(reply.reply) is int:
+            outcome = self.outcomes.get(reply.reply)
+            return outcome if outcome in REFUSED else None
+        return None
+
+    def outcomes_of(self, reply: Any) -> list[Outcome] | None:
+        """The same for each write of an atomic batch, which does none where one is refused."""
+        if type(reply) is Unreplicated and type(reply.reply) is list:
+            outcomes = [self.outcomes[code] for code in reply.reply]
+            return outcomes if any(outcome in REFUSED for outcome in outcomes) else None
+        return [self.outcomes[code] for code in reply] if type(reply) is list else None
 
     def with_text(self) -> bytes:
         """The same with its script's text: for a server that answered NOSCRIPT.
@@ -131,6 +153,14 @@ def atomic_batch(hashes: Sequence[str], writes: Sequence[Write]) -> WriteCommand
         arguments += etags
     packed = _pack(("EVALSHA", ATOMIC_BATCH.name, *arguments))
     return WriteCommand(packed, CODES, ATOMIC_BATCH, tuple(arguments))
+
+
+def wait(replicas: int, timeout: float) -> bytes:
+    """Answers with the number of replicas that have all this connection wrote before.
+
+    That comes when they are `replicas`, or after `timeout` seconds.
+    """
+    return _pack(("WAIT", str(replicas), str(max(1, round(timeout * 1000)))))
 
 
 def _scripted(script: Script, hash_name: str, *arguments: str | bytes) -> WriteCommand:

@@ -44,6 +44,19 @@ class ConnectionLost(Exception):
         self.replies = replies if replies is not None else []
 
 
+class Unreplicated(Exception):
+    """A write that its master has done, and that too few replicas are known to have.
+
+    `reply` is the master's own, `reason` what is known of the replicas (see
+    `pannier.redis_waiting`).
+    """
+
+    def __init__(self, reply: Any, reason: str) -> None:
+        super().__init__(reason)
+        self.reply = reply
+        self.reason = reason
+
+
 class LoginRefused(Exception):
     """The server answered the login, or the choice of the database, with an error.
 
@@ -74,9 +87,9 @@ _NOT_NOW = frozenset(
 )
 """The server, or this login on it, cannot do it now; nothing was done, and later it may."""
 
-_LEAVE = frozenset({"READONLY", "NOAUTH", "WRONGPASS"})
+_LEAVE = frozenset({"READONLY", "NOAUTH", "WRONGPASS", "UNBLOCKED"})
 """After these another connection may fare better: the name may lead to another server by now, or
-the login be renewed."""
+the login be renewed. UNBLOCKED ends a WAIT on a master that is made a replica."""
 
 _RUN = re.compile(rb"run_id:([0-9a-f]{12})")
 _CODE = re.compile(r"[A-Z][A-Z0-9]+")
@@ -182,6 +195,11 @@ def failure(answer: Any, where: str, *, write: bool) -> PannierError:
         error = unanswered(answer, where, write=write)
         error.__cause__ = answer
         return error
+    if isinstance(answer, Unreplicated):
+        return OutcomeUnknown(
+            f"The write of {where} is done on the Redis master, but {answer.reason}: a failover "
+            "may lose it. Read the record later, or write it again."
+        )
     return BackendRefused(
         f"Redis answered for {where} with a {type(answer).__name__}, which no such command has: "
         "is it a Redis server?"

@@ -56,6 +56,7 @@ CASES = {
     "same password": (redis("a", **SECRET), redis("a", **SECRET), Step.NOTHING),
     "prefix": (redis(), redis(keyPrefix="other:"), Step.REFUSED),
     "buckets": (redis(), redis(hashBuckets=2), Step.REFUSED),
+    "replicas to wait for": (redis(), redis(waitReplicas={"count": 1}), Step.REBUILD),
     "prefix and host": (redis(), redis(keyPrefix="other:", host="o"), Step.REFUSED),
     "type": (MEMORY, redis(), Step.REFUSED),
     "type back": (redis(), MEMORY, Step.REFUSED),

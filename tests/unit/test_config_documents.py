@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from pannier.config.convert import convert
-from pannier.config.documents import SecretRef, StoreBackend, default_document, secret_refs
+from pannier.config.documents import (
+    SecretRef,
+    StoreBackend,
+    WaitReplicas,
+    default_document,
+    secret_refs,
+)
 from pannier.config.placed import placed
 from pannier.config.problems import Problem, did_you_mean, listing
 from pannier.config.reading import Reading, read_objects, read_text
@@ -82,6 +88,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert spec.redis is not None
     assert (spec.redis.port, spec.redis.db, spec.redis.key_prefix) == (6379, 0, "pannier:")
     assert spec.redis.hash_buckets == 1
+    assert spec.redis.wait_replicas is None, "a write is acknowledged when the master has it"
+    waiting = good(redis("host: r, waitReplicas: {count: 2}")).spec.redis
+    assert waiting is not None
+    assert waiting.wait_replicas == WaitReplicas(count=2, timeout=1.0)
     assert (pool.max_connections, pool.min_idle, pool.max_waiting) == (8, 1, 1024)
     assert (pool.connection_timeout, pool.idle_timeout, pool.max_lifetime) == (2, 300, 1800)
     assert spec.request_timeout == 5
@@ -111,6 +121,8 @@ ACCEPTED = {
     "IPv6 in brackets": redis('host: "[fe80::1]"'),
     "prefix": redis('host: r, keyPrefix: "A.b:/-_9"'),
     "buckets": redis("host: r, hashBuckets: 256"),
+    "replicas": redis("host: r, waitReplicas: {count: 16, timeout: 250ms}"),
+    "replicas of a cluster": redis("cluster: {nodes: [a]}, waitReplicas: {count: 1}"),
     "hdfs for HA": document(
         '{type: hdfs, hdfs: {namenodes: ["http://a:9870", "https://b"], username: u, basePath: /x}}'
     ),
@@ -203,6 +215,14 @@ REFUSED = {
                                "must match"),
     "long prefix": (redis(f"host: r, keyPrefix: {'a' * 65}"), "spec.redis.keyPrefix", "must match"),
     "buckets 0": (redis("host: r, hashBuckets: 0"), "spec.redis.hashBuckets", "at least 1"),
+    "replicas without a number": (redis("host: r, waitReplicas: {}"),
+                                  "spec.redis.waitReplicas.count", "is missing"),
+    "replicas 0": (redis("host: r, waitReplicas: {count: 0}"), "spec.redis.waitReplicas.count",
+                   "at least 1"),
+    "replicas 17": (redis("host: r, waitReplicas: {count: 17}"), "spec.redis.waitReplicas.count",
+                    "at most 16"),
+    "replicas for ever": (redis("host: r, waitReplicas: {count: 1, timeout: 0s}"),
+                          "spec.redis.waitReplicas.timeout", "at least 1ms"),
     "secret as text": (redis("host: r, passwordSecretRef: hunter2"),
                        "spec.redis.passwordSecretRef", "must hold fields"),
     "secret without key": (redis("host: r, passwordSecretRef: {name: a}"),

@@ -66,10 +66,12 @@ def test_a_redis_store_gets_every_field() -> None:
     wanted = redis(
         "hunter2", WRITTEN_POOL, "4s", port=6380, db=2, username="u", keyPrefix="p:",
         hashBuckets=4, passwordSecretRef={"name": "s", "key": "p"},
+        waitReplicas={"count": 2, "timeout": "300ms"},
     )  # fmt: skip
     assert keywords(wanted) == {
         "host": "r", "port": 6380, "db": 2, "username": "u", "password": "hunter2", "tls": None,
         "key_prefix": "p:", "hash_buckets": 4, "request_timeout": 4.0, "name": "of store shop",
+        "wait_replicas": 2, "wait_timeout": 0.3,
         **POOL,
     }  # fmt: skip
 

@@ -24,11 +24,13 @@ from pannier.errors import (
     PannierError,
     PoolFull,
     PoolTimeout,
+    StoreFull,
 )
 from pannier.operations import ALWAYS, IF_PRESENT, Outcome
 from pannier.pool.settings import PoolSettings
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import ConnectionLost
+from pannier.redis_waiting import ReplicaWait
 
 
 class PaperWire:
@@ -82,12 +84,16 @@ class PaperConnector:
 class Bench:
     """A group commit over a pool, and what became of the operations submitted to it."""
 
-    def __init__(self, pool: ConnectionPool, made: list[PaperConnector]) -> None:
+    def __init__(
+        self, pool: ConnectionPool, made: list[PaperConnector], wait: ReplicaWait | None = None
+    ) -> None:
         self.pool = pool
         self.connectors = made
         self.layout = RedisLayout("pannier:", 1)
         self.sizes: list[int] = []
-        self.commit = GroupCommit(pool, request_timeout=5.0, observe=self.sizes.append)
+        self.commit = self.read_commit = GroupCommit(
+            pool, request_timeout=5.0, observe=self.sizes.append, wait=wait
+        )
         self.ended: dict[str, Any] = {}
         """By key: the value, the outcome or the error each operation ended in."""
 
@@ -120,7 +126,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def a_bench(connections: int = 1, *, ahead: bool = True, **pool: Any) -> AsyncIterator[Bench]:
+async def a_bench(
+    connections: int = 1, *, ahead: bool = True, wait: ReplicaWait | None = None, **pool: Any
+) -> AsyncIterator[Bench]:
     """A bench whose connections are open and idle already (`ahead`), or not yet."""
     made: list[PaperConnector] = []
     kind = type("Connector", (PaperConnector,), {"made": made})
@@ -128,7 +136,7 @@ async def a_bench(connections: int = 1, *, ahead: bool = True, **pool: Any) -> A
     settings = PoolSettings(
         max_connections=connections, min_idle=connections if ahead else 0, **pool
     )
-    bench = Bench(ConnectionPool(kind, {}, settings), made)
+    bench = Bench(ConnectionPool(kind, {}, settings), made, wait)
     if ahead:
         bench.pool.give_back(await bench.pool.acquire())
         await turns()
@@ -505,3 +513,52 @@ async def test_the_store_sends_the_commands_of_the_library(key: str, buckets: in
     ]
     assert sent == expected * 2
     await store.close()
+
+
+# Waiting for replicas ---------------------------------------------------------------------------
+
+
+async def test_one_wait_stands_for_all_writes_of_a_group() -> None:
+    wait = ReplicaWait(2, 0.25)
+    async with a_bench(wait=wait) as bench:
+        bench.put("first")
+        (wire,) = bench.busy
+        assert wire.packed.endswith(wait.packed)
+        for key in "abc":
+            bench.put(key)
+        await turns()
+        wire.answer(1, 2)
+        assert bench.ended == {"first": Outcome.CREATED}
+        (wire,) = bench.busy
+        assert wire.packed.count(b"WAIT") == 1
+        assert wire.packed.endswith(b"$4\r\nWAIT\r\n$1\r\n2\r\n$3\r\n250\r\n")
+        assert wire.sent[-1] == 4
+        wire.answer(1, 0, ReplyError("OOM command not allowed"), 1)
+        assert isinstance(bench.ended["a"], OutcomeUnknown)
+        assert isinstance(bench.ended["b"], OutcomeUnknown)
+        assert "1 of 2 replicas had it within 0.25 s" in str(bench.ended["a"])
+        assert isinstance(bench.ended["c"], StoreFull), "what was not done is not unknown"
+        assert bench.sizes == [1, 3], "WAIT is no operation"
+
+
+async def test_a_group_lost_before_its_wait_is_answered_is_unknown_as_a_whole() -> None:
+    async with a_bench(connections=2, wait=ReplicaWait(1, 1.0)) as bench:
+        bench.put("first")
+        for key in "ab":
+            bench.put(key)
+        await turns()
+        wire = bench.busy[1]
+        wire.answer(1, loss=ConnectionLost("it ended"))
+        assert [type(bench.ended[key]) for key in "ab"] == [OutcomeUnknown] * 2
+        assert "done on the Redis master" in str(bench.ended["a"])
+        assert "did not answer" in str(bench.ended["b"])
+
+
+async def test_a_write_that_waits_has_the_waits_time_on_top() -> None:
+    async with a_bench(wait=ReplicaWait(1, 0.3)) as bench:
+        bench.commit.request_timeout = 0.05
+        began = asyncio.get_running_loop().time()
+        bench.put("a")
+        await asyncio.wait_for(until(lambda: "a" in bench.ended), 10)
+        assert asyncio.get_running_loop().time() - began >= 0.34
+        assert "no answer within 0.35 s" in str(bench.ended["a"])

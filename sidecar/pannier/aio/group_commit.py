@@ -23,6 +23,7 @@ from pannier.aio.pool_driver import ConnectionPool
 from pannier.errors import PannierError, PoolFull
 from pannier.pool.tickets import Ticket
 from pannier.redis_replies import ConnectionLost, ends_connection
+from pannier.redis_waiting import ReplicaWait
 
 log = logging.getLogger("pannier.stores")
 
@@ -116,6 +117,8 @@ class Group:
             and any(type(reply) is ReplyError and ends_connection(reply) for reply in replies)
         )
         commit.pool.give_back(connector, broken=broken)
+        if commit.wait is not None:
+            replies = commit.wait.settled([*replies, *([loss] if loss is not None else ())])
         for member, reply in zip(members, replies, strict=False):
             try:
                 member.replied(reply)
@@ -136,13 +139,16 @@ class GroupCommit:
         *,
         request_timeout: float,
         observe: Callable[[int], None],
+        wait: ReplicaWait | None = None,
     ) -> None:
         """`request_timeout`: seconds for a group's replies, once sent; may be changed at any time.
 
-        `observe` is told the size of each group.
+        `observe` is told the size of each group. With `wait` a group holds writes alone, and is
+        answered when replicas have them too: reads beside them would wait for nothing of theirs.
         """
         self.pool = pool
         self.request_timeout = request_timeout
+        self.wait = wait
         self.flying: set[Group] = set()
         """Sent, and not answered."""
         self._loop = asyncio.get_running_loop()
@@ -265,11 +271,18 @@ class GroupCommit:
             for member in members:
                 member.group = None
             packed = b"".join([member.packed for member in members])
-        self._observe(len(members))
-        group.deadline = deadline = self._loop.time() + self.request_timeout
+        replies = len(members)
+        self._observe(replies)
+        deadline = self._loop.time() + self.request_timeout
+        wait = self.wait
+        if wait is not None:
+            packed += wait.packed
+            replies += 1
+            deadline += wait.timeout
+        group.deadline = deadline
         if deadline < self._timer_at:
             self._wake_at(deadline)
-        connector.wire.send(packed, len(members), group.ended)
+        connector.wire.send(packed, replies, group.ended)
 
     def _wake_at(self, moment: float) -> None:
         """One timer watches all groups: one a group would cost 1.5 µs."""
@@ -284,7 +297,8 @@ class GroupCommit:
         self._timer_at = inf
         now = self._loop.time()
         for group in [group for group in self.flying if group.deadline <= now]:
-            late = f"no answer within {self.request_timeout:g} s"
+            patience = self.request_timeout + (self.wait.timeout if self.wait is not None else 0.0)
+            late = f"no answer within {patience:g} s"
             group.connector.wire.close(late, timed_out=True)
         if self.flying:
             self._wake_at(min(group.deadline for group in self.flying))

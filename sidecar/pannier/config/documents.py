@@ -86,6 +86,20 @@ class Tls(Document, frozen=True, kw_only=True):
     """The name the server's certificate must hold; by default the host dialed."""
 
 
+class WaitReplicas(Document, frozen=True, kw_only=True):
+    """Replicas that must have a write before it is acknowledged (the Redis command WAIT).
+
+    A write they do not have in time ends as `outcome-unknown`: the master has it, and a failover
+    may lose it. With `min-replicas-to-write` on the server, an acknowledged write survives the loss
+    of its master.
+    """
+
+    count: Annotated[int, Meta(ge=1, le=16)]
+    """How many replicas must have a write; on a cluster, of the master it goes to."""
+    timeout: Duration = 1.0
+    """The longest wait for them. It comes on top of `requestTimeout`."""
+
+
 class Redis(Document, frozen=True, kw_only=True):
     """A Redis server, found in exactly one of four ways: host, sentinel, cluster, unixSocket."""
 
@@ -107,6 +121,8 @@ class Redis(Document, frozen=True, kw_only=True):
     """What the names of all its Redis keys start with. Cannot be changed later."""
     hash_buckets: Annotated[int, Meta(ge=1, le=16384)] = 1
     """Hashes that a schema is spread over, so that it can span a cluster. Cannot be changed."""
+    wait_replicas: WaitReplicas | None = None
+    """Left out, a write is acknowledged when the master has it."""
 
 
 class Kerberos(Document, frozen=True, kw_only=True):

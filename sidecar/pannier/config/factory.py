@@ -84,6 +84,9 @@ def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
         "name": f"of store {store.document.name}",
         **pool_settings(store.document),
     }
+    if redis.wait_replicas is not None:
+        shared["wait_replicas"] = redis.wait_replicas.count
+        shared["wait_timeout"] = redis.wait_replicas.timeout
     if redis.cluster is not None:
         from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
 

@@ -18,6 +18,7 @@ from pannier.errors import PannierError
 from pannier.operations import ALWAYS, Condition, Outcome
 from pannier.redis_commands import WriteCommand
 from pannier.redis_replies import ConnectionLost, failure, says_noscript
+from pannier.redis_waiting import ReplicaWait
 
 SCHEMAS_KEPT = 1024
 """How many schemas' beginnings of commands are kept."""
@@ -65,9 +66,15 @@ class RedisOperation(Member):
         if done is not None:
             done(None, error)
 
-    def _send_again(self) -> None:
+    @property
+    def commit(self) -> GroupCommit:
+        """Whose groups it goes with."""
+        return self._store.commit
+
+    def send_again(self) -> None:
+        """Send it once more, and no more after that."""
         self._again = False
-        self._store.commit.submit(self)
+        self.commit.submit(self)
 
     @property
     def is_abandoned(self) -> bool:
@@ -84,6 +91,10 @@ class Read(RedisOperation):
 
     __slots__ = ()
 
+    @property
+    def commit(self) -> GroupCommit:
+        return self._store.read_commit
+
     def replied(self, reply: Any) -> None:
         done = self._done
         if done is None:
@@ -97,7 +108,7 @@ class Read(RedisOperation):
         if self._done is None:
             return
         if self._again and not loss.timed_out:
-            self._send_again()
+            self.send_again()
         else:
             self._done(None, failure(loss, self._where, write=False))
 
@@ -122,7 +133,7 @@ class Put(RedisOperation):
         if self._done is None:
             return
         if self._again and not loss.sent:
-            self._send_again()
+            self.send_again()
         else:
             self._done(None, failure(loss, self._where, write=True))
 
@@ -147,12 +158,12 @@ class Write(Put):
         done = self._done
         if done is None:
             return
-        outcome = self._command.outcomes.get(reply) if type(reply) is int else None
+        outcome = self._command.outcome_of(reply)
         if outcome is not None:
             done(outcome, None)
         elif self._again and says_noscript(reply):
             self.packed = self._command.with_text()
-            self._send_again()
+            self.send_again()
         else:
             done(None, failure(reply, self._where, write=True))
 
@@ -164,6 +175,7 @@ class GroupedRedisStore(RedisStoreBackend):
     """Where the sizes of groups are counted, once the store is served."""
 
     _commit: GroupCommit | None = None
+    _read_commit: GroupCommit | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -171,18 +183,29 @@ class GroupedRedisStore(RedisStoreBackend):
 
     async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
         await super().reconfigure(request_timeout=request_timeout, **pool)
-        self.commit.request_timeout = self.request_timeout
+        self.commit.request_timeout = self.read_commit.request_timeout = self.request_timeout
 
     @property
     def commit(self) -> GroupCommit:
         """The groups of this store's pool."""
         if self._commit is None:
-            self._commit = GroupCommit(
-                self.pools()[0],
-                request_timeout=self.request_timeout,
-                observe=lambda size: self.sizes.observe(size) if self.sizes else None,
-            )
+            self._commit = self._new_commit(self.wait)
         return self._commit
+
+    @property
+    def read_commit(self) -> GroupCommit:
+        """The groups that reads go with: with writes, unless those wait for replicas."""
+        if self._read_commit is None:
+            self._read_commit = self._new_commit(None) if self.wait is not None else self.commit
+        return self._read_commit
+
+    def _new_commit(self, wait: ReplicaWait | None) -> GroupCommit:
+        return GroupCommit(
+            self.pools()[0],
+            request_timeout=self.request_timeout,
+            observe=lambda size: self.sizes.observe(size) if self.sizes else None,
+            wait=wait,
+        )
 
     def submit_read(self, schema: str, key: str, done: ReadDone) -> RedisOperation | Opening:
         """Read the record, and call `done` once with its bytes (or None) or with an error."""
@@ -195,7 +218,7 @@ class GroupedRedisStore(RedisStoreBackend):
         operation = Read(self, schema, key, packed, done)
         if not self.is_open:
             return Opening(self, operation)
-        (self._commit or self.commit).submit(operation)
+        (self._read_commit or self.read_commit).submit(operation)
         return operation
 
     def submit_write(
@@ -252,7 +275,7 @@ class Opening:
             self._operation.refused(error)
         else:
             if not self._operation.is_abandoned:
-                store.commit.submit(self._operation)
+                self._operation.commit.submit(self._operation)
 
     def abandon(self) -> None:
         """Nobody waits for it any more; what it opens may serve others."""

@@ -29,6 +29,7 @@ from pannier.redis_commands import WriteCommand
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import code_of, failure, says_noscript
 from pannier.redis_scanning import BatchSizes, Place
+from pannier.redis_waiting import ReplicaWait, check_probe
 
 SCHEMA_SCAN = 1000
 """Redis keys walked by one SCAN: about 0.3 ms of the server's time."""
@@ -41,8 +42,12 @@ class RedisRecords(KeyValueStoreBackendBase):
 
     capabilities = frozenset({"cas", "merge-patch", "atomic-batch"})
 
-    def __init__(self, layout: RedisLayout, request_timeout: float) -> None:
+    def __init__(
+        self, layout: RedisLayout, request_timeout: float, wait: ReplicaWait | None
+    ) -> None:
         self.layout = layout
+        self.wait = wait
+        """What replicas must have of a write before it counts as done; None: nothing."""
         self.request_timeout = request_timeout
         """The longest wait, in seconds, for one answer once its command was sent."""
         self.is_open = False
@@ -88,7 +93,10 @@ class RedisRecords(KeyValueStoreBackendBase):
             return
         record = self.layout.record
         asked = [(record, commands.read_layout(record))]
-        found = (await self._ask_each(asked, write=False))[0]
+        probe = [(record, commands.WAIT_PROBE)] if self.wait is not None else []
+        found, *probed = await self._ask_each([*asked, *probe], write=False)
+        for answer in probed:
+            check_probe(answer)
         if isinstance(found, Exception):
             raise failure(found, record, write=False)
         if not self.layout.check(found):
@@ -137,7 +145,7 @@ class RedisRecords(KeyValueStoreBackendBase):
         reply = await self._ask(name, command.packed, write=True)
         if says_noscript(reply):
             reply = await self._ask(name, command.with_text(), write=True)
-        outcome = command.outcomes.get(reply) if type(reply) is int else None
+        outcome = command.outcome_of(reply)
         if outcome is None:
             raise failure(reply, self.layout.place_of(schema, key), write=True)
         return outcome
@@ -182,7 +190,7 @@ class RedisRecords(KeyValueStoreBackendBase):
         ]
 
     def _result(self, answer: Any, command: WriteCommand, schema: str, key: str) -> WriteResult:
-        outcome = command.outcomes.get(answer) if type(answer) is int else None
+        outcome = command.outcome_of(answer)
         if outcome is not None:
             return outcome
         return failure(answer, self.layout.place_of(schema, key), write=True)
@@ -194,11 +202,12 @@ class RedisRecords(KeyValueStoreBackendBase):
         reply = await self._ask(names[0], command.packed, write=True)
         if says_noscript(reply):
             reply = await self._ask(names[0], command.with_text(), write=True)
-        if not isinstance(reply, list):
+        outcomes = command.outcomes_of(reply)
+        if outcomes is None:
             keys = ", ".join(dict.fromkeys(names[:3]))
             where = f"{schema} (a batch of {len(writes)}, Redis key {keys})"
             raise failure(reply, where, write=True)
-        return [command.outcomes[code] for code in reply]
+        return list(outcomes)
 
     async def size(self, schema: str) -> int:
         await self.open()

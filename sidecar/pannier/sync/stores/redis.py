@@ -13,6 +13,7 @@ from pannier.pool.modes import ConnectionMode
 from pannier.redis_address import RedisAddress, RedisTls, node_of
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import ConnectionLost, ends_connection, failure
+from pannier.redis_waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.sync.managers import ConnectorManagerFactory
@@ -28,11 +29,14 @@ class RedisStoreBackend(RedisRecords):
     are asked where `sentinel_master` is. `tls` asks for TLS, `RedisTls()` trusting
     what the system trusts. `key_prefix` and `hash_buckets` cannot be changed while there is data.
     `request_timeout` is the longest wait, in seconds, for one answer once its command was sent.
+    A write is done once `wait_replicas` replicas have it too; where they do not within
+    `wait_timeout` seconds, which come on top of `request_timeout`, it ends in OutcomeUnknown: the
+    master has it, and a failover may lose it.
     The rest are the pool's settings (see PoolSettings) and its `name` in errors. It connects at
     first use.
 
-    Raises ValueError for a prefix, a number of buckets, a pool setting or TLS material that cannot
-    be used.
+    Raises ValueError for a prefix, a number of buckets or replicas, a pool setting or TLS material
+    that cannot be used.
     """
 
     connector_klass = RedisConnector
@@ -52,6 +56,8 @@ class RedisStoreBackend(RedisRecords):
         key_prefix: str = "pannier:",
         hash_buckets: int = 1,
         request_timeout: float = 5.0,
+        wait_replicas: int = 0,
+        wait_timeout: float = 1.0,
         connection_mode: ConnectionMode | None = None,
         max_connections: int = 10,
         connection_timeout: float = 30.0,
@@ -66,7 +72,8 @@ class RedisStoreBackend(RedisRecords):
             raise ValueError("A unix socket has no TLS: give one of tls and unix_socket.")
         if bool(sentinels) != bool(sentinel_master) or (sentinels and unix_socket is not None):
             raise ValueError("Sentinels need sentinel_master, the name they know it by, alone.")
-        super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout)
+        wait = ReplicaWait(wait_replicas, wait_timeout) if wait_replicas else None
+        super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout, wait)
         connecting: dict[str, Any] = {
             "db": db,
             "username": username,
@@ -106,21 +113,29 @@ class RedisStoreBackend(RedisRecords):
         A connection that is lost costs a read one more try on another; a write only where not a
         byte of it was sent, for else it could be done twice.
         """
-        packed = asked[0][1] if len(asked) == 1 else b"".join([command for _, command in asked])
+        wait = self.wait if write else None
+        commands = [command for _, command in asked]
+        timeout = self.request_timeout
+        if wait is not None:
+            commands.append(wait.packed)
+            timeout += wait.timeout
+        packed = commands[0] if len(commands) == 1 else b"".join(commands)
         tries = 2
         while True:
             tries -= 1
             try:
-                return self._exchange(packed, len(asked))
+                answers = self._exchange(packed, len(commands), timeout)
             except ConnectionLost as lost:
                 repeatable = not lost.sent or (not write and not lost.timed_out)
-                if not (tries and repeatable):
-                    return [*lost.replies, *[lost] * (len(asked) - len(lost.replies))]
+                if tries and repeatable:
+                    continue
+                answers = [*lost.replies, *[lost] * (len(commands) - len(lost.replies))]
+            return answers if wait is None else wait.settled(answers)
 
-    def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+    def _exchange(self, packed: bytes, replies: int, timeout: float) -> list[Any]:
         """Send a pipeline on a connection of the pool. Raises ConnectionLost, PannierError."""
         with self._manager.connection() as connector:
-            answers: list[Any] = connector.execute(packed, replies, self.request_timeout)
+            answers: list[Any] = connector.execute(packed, replies, timeout)
             for answer in answers:
                 if type(answer) is ReplyError and ends_connection(answer):
                     connector.retire()

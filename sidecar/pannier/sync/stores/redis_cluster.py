@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hiredis import ReplyError
@@ -17,8 +18,9 @@ from pannier.pool.modes import ConnectionMode
 from pannier.pool.settings import PoolSettings
 from pannier.redis_address import RedisTls, node_of
 from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost, ends_connection, failure
+from pannier.redis_replies import ConnectionLost, Unreplicated, ends_connection, failure
 from pannier.redis_slots import Node, SlotMap, redirection
+from pannier.redis_waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.managers import ConnectorManagerBase, ConnectorManagerFactory
 from pannier.sync.stores.redis_records import RedisRecords
@@ -35,8 +37,8 @@ class RedisClusterStoreBackend(RedisRecords):
     """Records in a Redis Cluster: as `RedisStoreBackend`, found from `nodes`, `host:port` each.
 
     A schema is one hash, so it lives on one master, unless `hash_buckets` spread it over more. The
-    pool's settings count for each master. An atomic batch whose records are in several slots is
-    refused with Unsupported.
+    pool's settings count for each master, and so do the replicas waited for. An atomic batch whose
+    records are in several slots is refused with Unsupported.
     """
 
     connector_klass = RedisConnector
@@ -51,6 +53,8 @@ class RedisClusterStoreBackend(RedisRecords):
         key_prefix: str = "pannier:",
         hash_buckets: int = 1,
         request_timeout: float = 5.0,
+        wait_replicas: int = 0,
+        wait_timeout: float = 1.0,
         connection_mode: ConnectionMode | None = None,
         max_connections: int = 10,
         connection_timeout: float = 30.0,
@@ -61,7 +65,8 @@ class RedisClusterStoreBackend(RedisRecords):
         leak_threshold: float | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout)
+        wait = ReplicaWait(wait_replicas, wait_timeout) if wait_replicas else None
+        super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout, wait)
         from redis.crc import key_slot  # redis-py, for those who have a cluster
 
         self._slot_of_key: Callable[[bytes], int] = key_slot
@@ -169,7 +174,8 @@ class RedisClusterStoreBackend(RedisRecords):
             asking = {}
             waiting = []
             is_lost = False
-            gotten = each(self._converse, parts, len(parts))
+            wait = self.wait if write else None
+            gotten = each(partial(self._converse, wait), parts, len(parts))
             for (node, _, indexes, _), got in zip(parts, gotten, strict=True):
                 for index, answer in zip(indexes, got, strict=True):
                     answers[index] = answer
@@ -205,15 +211,21 @@ class RedisClusterStoreBackend(RedisRecords):
             for (node, asks), indexes in parts.items()
         ]
 
-    def _converse(self, part: tuple[Node, bool, list[int], list[bytes]]) -> list[Any]:
-        """The answers of one node to its commands."""
+    def _converse(
+        self, wait: ReplicaWait | None, part: tuple[Node, bool, list[int], list[bytes]]
+    ) -> list[Any]:
+        """The answers of one node to its commands, behind which its replicas are waited for."""
         node, asks, _, packed = part
         if asks:
             packed = [one for command in packed for one in (commands.ASKING, command)]
+        timeout = self.request_timeout
+        if wait is not None:
+            packed = [*packed, wait.packed]
+            timeout += wait.timeout
         got: list[Any]
         try:
             with self._manager_of(node).connection() as connector:
-                got = connector.execute(b"".join(packed), len(packed), self.request_timeout)
+                got = connector.execute(b"".join(packed), len(packed), timeout)
                 for answer in got:
                     if type(answer) is ReplyError and ends_connection(answer):
                         connector.retire()
@@ -221,6 +233,8 @@ class RedisClusterStoreBackend(RedisRecords):
             got = [*lost.replies, *[lost] * (len(packed) - len(lost.replies))]
         except PannierError as error:
             got = [error] * len(packed)
+        if wait is not None:
+            got = wait.settled(got)
         return got[1::2] if asks else got
 
     def _redirect(
@@ -331,7 +345,7 @@ def in_order(
     """
     last_done: dict[str, int] = {}
     for index, answer in enumerate(answers):
-        if not isinstance(answer, Exception) and answer is not None:
+        if type(answer) is Unreplicated or not (isinstance(answer, Exception) or answer is None):
             last_done[asked[index][0]] = index
     sendable: list[int] = []
     for index in sorted(waiting):
