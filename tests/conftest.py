@@ -13,6 +13,7 @@ import pytest
 
 pytest_plugins = [
     "tests.real.hdfs",
+    "tests.real.kubernetes",
     "tests.real.redis",
     "tests.real.redis_cluster",
     "tests.real.redis_sentinel",

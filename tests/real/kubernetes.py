@@ -1,0 +1,67 @@
+"""A real Kubernetes control plane for a whole test run, and own ones for tests that harm theirs.
+
+The shared one is started when the first test asks for it (3 to 5 s, 450 MB) and killed at the end
+of the run by the pids that were started. A test works in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.real.kubernetes_parts.building import NotHere
+from tests.real.kubernetes_parts.control_plane import ControlPlane
+
+
+def start_control_plane(factory: pytest.TempPathFactory, **settings: Any) -> ControlPlane:
+    """Start one; skips the test, saying how to get it, where its programs are not there."""
+    try:
+        plane = ControlPlane(factory.mktemp("kubernetes"), **settings)
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    plane.start()
+    return plane
+
+
+@pytest.fixture(scope="session")
+def shared_control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    plane = start_control_plane(tmp_path_factory)
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture
+def control_plane(shared_control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane of this run, in good order; what a test breaks is healed after it."""
+    yield shared_control_plane
+    if not all(daemon.pid for daemon in shared_control_plane.daemons()):
+        shared_control_plane.heal()
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> str:
+    """A namespace of the test's own in the shared control plane."""
+    return control_plane.namespace()
+
+
+@pytest.fixture
+def own_control_plane(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., ControlPlane]]:
+    """`own_control_plane()` starts one of the test's own; all are killed at its end.
+
+    `controller_manager=False` spares 115 MB: namespaces then lack their default ServiceAccount,
+    and no namespace that holds something can be deleted.
+    """
+    started: list[ControlPlane] = []
+
+    def start(**settings: Any) -> ControlPlane:
+        plane = start_control_plane(tmp_path_factory, **settings)
+        started.append(plane)
+        return plane
+
+    yield start
+    for plane in started:
+        plane.stop()
