@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from pannier import logs
 from pannier.config.served import StoreTable
-from pannier.server import logs
 from pannier.server.life import Announce, Configuration, Sidecar
 from pannier.server.settings import SidecarSettings
 

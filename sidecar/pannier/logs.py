@@ -1,4 +1,7 @@
-"""The sidecar's log: lines for a person or for a machine, a repeated trouble once a second."""
+"""The process's log: lines for a person or for a machine, a repeated trouble once a second.
+
+The sidecar and the operator share it. A line may name what it is about (`extra={"resource": ..}`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ class OnceASecond(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        trouble = (record.name, record.levelno, str(record.msg))
+        about = getattr(record, "resource", "")
+        trouble = (record.name, record.levelno, f"{about} {record.msg}")
         last, left_out = self._seen.get(trouble, (0.0, 0))
         if 0 <= record.created - last < 1:
             self._seen[trouble] = (last, left_out + 1)
@@ -35,11 +39,14 @@ class OnceASecond(logging.Filter):
 
 
 class TextFormat(logging.Formatter):
-    """`2026-11-23 14:02:11.123 warning pannier.server: what happened`."""
+    """`2026-11-23 14:02:11.123 warning pannier.server: what happened`; where a line is about one
+    resource, its name comes before what happened, `[default/shop]`."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
-        line = f"{moment} {record.levelname.lower()} {record.name}: {record.getMessage()}"
+        resource = getattr(record, "resource", None)
+        about = f"[{resource}] " if resource is not None else ""
+        line = f"{moment} {record.levelname.lower()} {record.name}: {about}{record.getMessage()}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -57,6 +64,9 @@ class JsonFormat(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        resource = getattr(record, "resource", None)
+        if resource is not None:
+            document["resource"] = resource
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(document).decode()
