@@ -298,10 +298,18 @@ def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str
     assert f"Usage: pannier {name}" in capsys.readouterr().out
 
 
-def test_the_operator_command_says_that_it_is_not_installed_here() -> None:
-    ended = run("operator")
+def test_the_operator_command_says_that_it_is_not_installed_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["operator"]) == 1
+    assert "pannier_operator" in capsys.readouterr().err
+
+
+def test_the_operator_says_that_there_is_no_cluster() -> None:
+    ended = run("operator", "--kubeconfig", "/nowhere/config")
     assert ended.returncode == 1
-    assert "pannier_operator" in ended.stderr
+    assert "/nowhere/config" in ended.stderr and "--kubeconfig" in ended.stderr
 
 
 def test_the_package_runs_as_a_module_too() -> None:

@@ -9,7 +9,11 @@ import click
 from pannier.cli.endings import REFUSED, Ending
 
 
-@click.command("operator", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "operator",
+    # Even --help is the operator's own: its flags are not known here.
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def operator_command(arguments: tuple[str, ...]) -> int:
     """Run the Kubernetes operator.

@@ -1,0 +1,187 @@
+"""`pannier operator`: the operator's settings as flags and as variables, and its process.
+
+A flag `--a-b` is also the variable `PANNIER_OPERATOR_A_B`. A value that means nothing is wrong
+usage (exit 2), what is found out later (a busy port, no cluster) a refusal (exit 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pannier import logs
+from pannier.config.names import is_subdomain
+from pannier.config.units import format_duration, parse_duration
+from pannier_operator.settings import OperatorSettings
+
+OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod reads the namespace it runs in."""
+
+
+def namespace_name(value: str) -> str:
+    """The name of a namespace."""
+    if not is_subdomain(value) or "." in value or len(value) > 63:
+        raise click.BadParameter(f"{value!r} is not the name of a namespace.")
+    return value
+
+
+def address(value: str) -> str:
+    """`HOST:PORT` to listen on, unchanged."""
+    try:
+        host_and_port(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no address to listen on: write 0.0.0.0:8443 or [::]:8443."
+        ) from None
+    return value
+
+
+def host_and_port(value: str) -> tuple[str, int]:
+    """The two parts of `HOST:PORT`. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError(value)
+    return host, int(port)
+
+
+def duration(value: Any) -> float:
+    """`500ms`, `5s`, `1m30s` as seconds, from 1ms."""
+    return _seconds(value, shortest=0.001)
+
+
+def pause(value: Any) -> float:
+    """A duration that may be none at all, `0`."""
+    return 0.0 if value == "0" else _seconds(value, shortest=0)
+
+
+def _seconds(value: Any, *, shortest: float) -> float:
+    if not isinstance(value, str):
+        return float(value)
+    try:
+        return parse_duration(value, shortest=shortest)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+class Listed(click.Option):
+    """An option that may be repeated; its variable holds values split at commas or spaces."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        text = self.resolve_envvar_value(ctx)
+        return tuple(text.replace(",", " ").split()) if text is not None else None
+
+
+FLAGS: Final = {
+    "watch_namespace": (
+        "NAME",
+        namespace_name,
+        "Serve this namespace alone; may be repeated. Without it: the whole cluster.",
+    ),
+    "namespace": ("NAME", namespace_name, "The namespace the operator itself runs in."),
+    "pod_name": ("NAME", None, "The operator's own pod."),
+    "kubeconfig": (None, click.Path(path_type=Path), "How the API server is reached from outside."),
+    "listen": ("HOST:PORT", address, "Where sidecars dial the stream."),
+    "admin_listen": ("HOST:PORT", address, "Where health and metrics are served."),
+    "stream_service": ("NAME", None, "The Service that leads to the leader's stream."),
+    "stream_name": ("NAME", None, "One more name by which sidecars dial; may be repeated."),
+    "stream_max_age": (None, duration, "When a stream is closed, to authenticate anew."),
+    "lease_duration": (None, duration, "How long a leader that is silent keeps the Lease."),
+    "lease_renew": (None, duration, "How often the leader renews the Lease."),
+    "relist_every": (None, duration, "How often everything watched is listed anew."),
+    "workers": (None, click.IntRange(1, 100), "Resources that are reconciled at once."),
+    "drain_delay": (None, pause, "How long to serve on as before after SIGTERM."),
+    "drain_spread": (None, pause, "Over how long streams are then closed."),
+    "log_format": (None, click.Choice(["text", "json"]), "How log lines look."),
+    "log_level": (
+        None,
+        click.Choice(["debug", "info", "warning", "error"]),
+        "The least severe log line that is written.",
+    ),
+}
+"""Field of the settings -> how its value is called, what it is, and what it does."""
+
+
+def options() -> list[click.Option]:
+    """One option for each of the settings."""
+    return [one_option(field) for field in dataclasses.fields(OperatorSettings)]
+
+
+def one_option(field: dataclasses.Field[Any]) -> click.Option:
+    """The option of one setting."""
+    metavar, kind, text = FLAGS[field.name]
+    flag = f"--{field.name.replace('_', '-')}"
+    variable = f"PANNIER_OPERATOR_{field.name.upper()}"
+    if field.default == ():
+        return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
+    default: Any = field.default
+    shown: str | bool = default not in (None, "")
+    if kind in (duration, pause):
+        shown = format_duration(default)
+    if field.name == "namespace":
+        default, shown = own_namespace, "its pod's"
+    if field.name == "pod_name":
+        default, shown = own_pod, "its pod's"
+    return click.Option(
+        [flag],
+        type=kind,
+        default=default,
+        metavar=metavar,
+        envvar=variable,
+        show_default=shown,
+        help=text,
+    )
+
+
+def own_namespace() -> str:
+    """The namespace of the pod this runs in; outside a cluster, where the chart puts it."""
+    try:
+        return OWN_NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        return OperatorSettings().namespace
+
+
+def own_pod() -> str:
+    """The name of the pod this runs in, which is its host name; "" outside a cluster."""
+    return os.environ.get("HOSTNAME", "") if OWN_NAMESPACE_FILE.exists() else ""
+
+
+def run(**values: Any) -> int:
+    """Serve until a signal ends it."""
+    settings = OperatorSettings(**values)
+    if settings.lease_renew * 2 > settings.lease_duration:
+        raise click.UsageError("--lease-renew must be at most half of --lease-duration.")
+    import uvloop
+
+    from pannier_operator.life import live
+
+    logs.configure(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(live(settings))
+    return 0
+
+
+operator_command = click.Command(
+    "operator",
+    params=list(options()),
+    callback=run,
+    help="Run the Kubernetes operator: push the StoreBackends of a cluster to its sidecars.\n\n"
+    "Every flag --a-b is also the variable PANNIER_OPERATOR_A_B.",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `pannier operator ARGUMENTS` and return the exit code.
+
+    Raises click's errors for wrong usage and PannierError for a refusal: `pannier.cli` says them.
+    """
+    code = operator_command.main(
+        list(arguments), prog_name="pannier operator", standalone_mode=False
+    )
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,77 @@
+"""The operator's settings, one field for each flag of `pannier operator`. Pure.
+
+A field `a_b` is the flag `--a-b` and the variable `PANNIER_OPERATOR_A_B`. Durations are seconds.
+No field is called `port`, `host` or `service_...`: Kubernetes sets variables of such names by
+itself for a Service that is called `pannier-operator`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    """Which part of a cluster one operator serves, where it listens, and how it ends."""
+
+    watch_namespace: tuple[str, ...] = ()
+    """Only StoreBackends of these namespaces are served, with rights in no other; none: the whole
+    cluster."""
+
+    namespace: str = "pannier-system"
+    """The namespace the operator itself runs in: of its Lease, its certificates and its pod."""
+
+    pod_name: str = ""
+    """The operator's own pod, which is labelled while it leads; "" for an operator outside the
+    cluster, which labels nothing."""
+
+    kubeconfig: Path | None = None
+    """How the API server is reached; None: as a pod does, by its service account."""
+
+    listen: str = "0.0.0.0:8443"
+    """Where sidecars dial the stream, with TLS."""
+
+    admin_listen: str = "0.0.0.0:3901"
+    """Where health and metrics are served, read-only, without TLS."""
+
+    stream_service: str = "pannier-stream"
+    """The Service that leads to the leader's stream: its DNS names are in the certificate."""
+
+    stream_name: tuple[str, ...] = ()
+    """More DNS names or addresses by which sidecars dial, for the certificate."""
+
+    stream_max_age: float = 30 * 60.0
+    """Seconds after which (give or take a fifth) a stream is closed, so that the sidecar
+    authenticates anew."""
+
+    lease_duration: float = 15.0
+    """Seconds after which others may take the Lease of a leader that has not renewed it."""
+
+    lease_renew: float = 5.0
+    """Seconds between renewals; a leader that could not renew for two thirds of `lease_duration`
+    stops leading."""
+
+    relist_every: float = 300.0
+    """Seconds between complete lists of everything watched: what a watch lost is found then."""
+
+    workers: int = 8
+    """Resources that are reconciled at once."""
+
+    drain_delay: float = 5.0
+    """Seconds to serve on as before after SIGTERM, unready, while endpoints take notice."""
+
+    drain_spread: float = 5.0
+    """Seconds over which streams are then closed, so that sidecars do not dial all at once."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Lines for a person, or one JSON object a line for a machine."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log line that is written."""
+
+    @property
+    def clusterwide(self) -> bool:
+        """Whether every namespace is served."""
+        return not self.watch_namespace
