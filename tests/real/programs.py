@@ -20,6 +20,8 @@ DEBIAN_PACKAGES = {
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
     "openssl": "openssl",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
     "java": "openjdk-17-jdk-headless",
     "mvn": "maven",
     "webdis": "webdis",

@@ -1,0 +1,1 @@
+"""The Grafana dashboards in Python; `tools/write_dashboards.py` writes them as JSON."""
