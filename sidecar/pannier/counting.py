@@ -88,29 +88,26 @@ class SizeCounts:
 class PastPools:
     """What the pools of a store's former backends counted, so that no counter steps back."""
 
-    __slots__ = ("_leaving", "counters", "timings")
+    __slots__ = ("counters", "leaving", "timings")
 
     def __init__(self) -> None:
-        self._leaving: list[Any] = []
+        self.leaving: list[Any] = []
+        """Those that serve no new operation, and are not closed yet."""
         self.counters = PoolCounters()
         """Of those that are closed."""
         self.timings = PoolTimings()
 
     def keep(self, pools: Iterable[Any]) -> None:
         """Take over pools that serve no new operation and still count until they are closed."""
-        self._leaving.extend(pools)
+        self.leaving.extend(pools)
 
     def close(self, pools: Iterable[Any]) -> None:
         """Add up pools that are closed now, and forget them."""
         for pool in pools:
-            if pool in self._leaving:
-                self._leaving.remove(pool)
+            if pool in self.leaving:
+                self.leaving.remove(pool)
                 self.counters.add(pool.counters)
                 self.timings.add(pool.timings)
-
-    def all(self) -> list[Any]:
-        """What has `counters` and `timings`: the sum of the closed pools, and each other one."""
-        return [self, *self._leaving]
 
 
 class StoreCounts:

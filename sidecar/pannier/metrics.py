@@ -124,20 +124,22 @@ def pools_of(served: ServedStore) -> Sequence[Any]:
 class PoolFigures:
     """The sums over all pools of one store.
 
-    Gauges are of the backend that serves now; what counts goes on over its predecessors.
+    Gauges are of the backend that serves now and of those that still finish their operations: each
+    with its own maximum, so that in use never passes it. What counts goes on over all before.
     """
 
     def __init__(self, served: ServedStore) -> None:
         self.counters = PoolCounters()
         self.timings = PoolTimings()
         self.stats = dict.fromkeys(("max", "min_idle", "in_use", "idle", "opening", "pending"), 0)
-        pools = pools_of(served)
+        past = served.counts.past_pools
+        pools = (*pools_of(served), *past.leaving)
         for pool in pools:
             for name, value in pool.stats().items():
                 if name in self.stats:
                     self.stats[name] += value
             self.stats["min_idle"] += pool.settings.min_idle
-        for counted in (*pools, *served.counts.past_pools.all()):
+        for counted in (*pools, past):
             self.counters.add(counted.counters)
             self.timings.add(counted.timings)
 

@@ -72,7 +72,7 @@ def test_a_redis_store_gets_every_field() -> None:
         "host": "r", "port": 6380, "db": 2, "username": "u", "password": "hunter2", "tls": None,
         "key_prefix": "p:", "hash_buckets": 4, "request_timeout": 4.0, "name": "of store shop",
         "wait_replicas": 2, "wait_timeout": 0.3,
-        **POOL,
+        **POOL, "leak_threshold": None,
     }  # fmt: skip
 
 
@@ -117,18 +117,19 @@ def test_an_hdfs_store_gets_every_field() -> None:
     assert made.keywords == {
         "namenodes": ["http://a:9870", "https://b"], "username": None, "delegation_token": None,
         "kerberos": KerberosLogin("p", "optional"), "request_timeout": 5.0,
-        "name": "of store shop", **POOL,
+        "name": "of store shop", **POOL, "leak_threshold": None,
     }  # fmt: skip
 
 
 async def test_a_live_redis_store_takes_its_new_settings_in_place() -> None:
-    made: Any = build(redis(pool={"minIdle": 0}))
+    made: Any = build(redis(pool={"minIdle": 0}), leak_threshold=2.5)
     try:
         await adjust(made, redis(pool=WRITTEN_POOL, timeout="4s").document)
         assert made.stats()["max"] == 3
         assert made.request_timeout == 4
         settings = made.pools()[0].settings
         assert {name: getattr(settings, name) for name in POOL} == POOL
+        assert settings.leak_threshold == 2.5
         await asyncio.sleep(0)
     finally:
         await made.close()

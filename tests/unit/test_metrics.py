@@ -161,6 +161,35 @@ async def test_what_a_pool_counted_goes_on_when_another_takes_its_place(table: S
     assert counted() == (2, 3, 4, 1)
 
 
+async def test_the_connections_of_a_backend_that_drains_are_in_the_gauges(
+    table: StoreTable,
+) -> None:
+    served = table.stores["shop"]
+    assert served.generation is not None
+    backend = served.generation.backend
+
+    def gauges() -> tuple[float, ...]:
+        found = page(table)
+        connections = found["pannier_pool_connections"]
+        return (
+            value(connections, store="shop", state="in_use"),
+            value(found["pannier_pool_connections_max"], store="shop"),
+        )
+
+    (pool,) = backend.pools()
+    pool.stats = lambda: {"max": 7, "in_use": 3, "idle": 0, "opening": 0, "pending": 0}  # type: ignore[method-assign]
+    assert gauges() == (3, 7)
+    past = served.counts.past_pools
+    past.keep([pool])
+    served.generation = Generation(RedisStoreBackend(port=1, max_connections=2, min_idle=0))
+    assert gauges() == (3, 9)
+    served.generation = None
+    assert gauges() == (3, 7)
+    await backend.close()
+    past.close([pool])
+    assert gauges() == (0, 0)
+
+
 def test_histograms_have_12_buckets_from_100_us_to_10_s_and_add_up(table: StoreTable) -> None:
     served = table.stores["shop"]
     for seconds in (0.00005, 0.0002, 0.5, 11.0):

@@ -35,6 +35,7 @@ HELP: Final = {
     "secrets_dir": (None, PATH, "Where the file's secrets are, DIR/<name>/<key>."),
     "operator": ("URL", None, "Take the configuration from the operator, wss://host:port."),
     "last_good_max_age": (None, pause, "How long a kept configuration may be served."),
+    "leak_threshold": (None, duration, "Log a connection that is held for longer."),
     "max_record_bytes": (None, size, "The largest record."),
     "max_body_bytes": (None, size, "The largest body, and the largest answer, of a batch."),
     "max_inflight_bytes": (None, size, "Bodies and answers held at once."),
@@ -78,7 +79,7 @@ def one_option(field: dataclasses.Field[Any]) -> click.Option:
         return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
     default: Any = field.default
     shown: str | bool = default is not None
-    if kind in (duration, pause):
+    if kind in (duration, pause) and default is not None:
         shown = format_duration(default)
     elif kind is size:
         shown = format_size(default)

@@ -14,17 +14,19 @@ from pannier.config.formats import parse_node
 from pannier.counting import SizeCounts
 
 
-def build(store: ResolvedStore) -> KeyValueStoreBackendBase:
+def build(store: ResolvedStore, *, leak_threshold: float | None = None) -> KeyValueStoreBackendBase:
     """A new store as the document says, not connected yet.
 
+    `leak_threshold`: seconds after which a connection that is held is logged; None: never.
     Raises ValueError, which says what cannot be used (a certificate, say), never its content.
     """
     backend = store.document.backend()
     if isinstance(backend, Memory):
         return InMemoryKeyValueStoreBackend(max_bytes=backend.max_bytes)
+    pool = {**pool_settings(store.document), "leak_threshold": leak_threshold}
     if isinstance(backend, Redis):
-        return _redis(store, backend)
-    return _hdfs(store, backend)
+        return _redis(store, backend, pool)
+    return _hdfs(store, backend, pool)
 
 
 def examine(store: ResolvedStore) -> None:
@@ -73,7 +75,7 @@ def pool_settings(document: StoreBackend) -> dict[str, Any]:
     }
 
 
-def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
+def _redis(store: ResolvedStore, redis: Redis, pool: dict[str, Any]) -> KeyValueStoreBackendBase:
     shared: dict[str, Any] = {
         "username": redis.username,
         "password": store.credential(redis.password_secret_ref),
@@ -82,7 +84,7 @@ def _redis(store: ResolvedStore, redis: Redis) -> KeyValueStoreBackendBase:
         "hash_buckets": redis.hash_buckets,
         "request_timeout": store.document.spec.request_timeout,
         "name": f"of store {store.document.name}",
-        **pool_settings(store.document),
+        **pool,
     }
     if redis.wait_replicas is not None:
         shared["wait_replicas"] = redis.wait_replicas.count
@@ -124,7 +126,7 @@ def _bracketed(node: str) -> str:
     return shown if port is None else f"{shown}:{port}"
 
 
-def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
+def _hdfs(store: ResolvedStore, hdfs: Hdfs, pool: dict[str, Any]) -> KeyValueStoreBackendBase:
     from pannier.aio.stores.hdfs import HDFSStoreBackend
     from pannier.webhdfs.login import KerberosLogin
 
@@ -139,5 +141,5 @@ def _hdfs(store: ResolvedStore, hdfs: Hdfs) -> KeyValueStoreBackendBase:
         delegation_token=store.credential(hdfs.delegation_token_secret_ref),
         request_timeout=store.document.spec.request_timeout,
         name=f"of store {store.document.name}",
-        **pool_settings(store.document),
+        **pool,
     )

@@ -5,12 +5,14 @@ The server makes one, loads it before it listens, starts it inside its loop, and
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pannier.config.applying import Applier
 from pannier.config.configuration import Configuration, ResolvedStore
 from pannier.config.documents import default_document
+from pannier.config.factory import build
 from pannier.config.served import StoreTable
 
 if TYPE_CHECKING:
@@ -21,11 +23,17 @@ class LiveConfiguration:
     """What `table` serves: the documents of `config`, or one memory store named `default`."""
 
     def __init__(
-        self, table: StoreTable, *, config: Path | None = None, secrets_dir: Path | None = None
+        self,
+        table: StoreTable,
+        *,
+        config: Path | None = None,
+        secrets_dir: Path | None = None,
+        leak_threshold: float | None = None,
     ) -> None:
         self._table = table
         self._config = config
         self._secrets_dir = secrets_dir
+        self._leak_threshold = leak_threshold
         self._first: Configuration | None = None
         self._applier: Applier | None = None
         self._file: FollowedFile | None = None
@@ -48,7 +56,9 @@ class LiveConfiguration:
         if self._first is None:
             self.load()
         assert self._first is not None
-        self._applier = Applier(self._table)
+        self._applier = Applier(
+            self._table, make=partial(build, leak_threshold=self._leak_threshold)
+        )
         self._applier.apply(self._first)
         if self._file is not None:
             self._file.follow(self._applier)

@@ -38,7 +38,10 @@ def load(settings: SidecarSettings, table: StoreTable) -> Configuration:
     from pannier.config.live import LiveConfiguration
 
     configuration = LiveConfiguration(
-        table, config=settings.config, secrets_dir=settings.secrets_dir
+        table,
+        config=settings.config,
+        secrets_dir=settings.secrets_dir,
+        leak_threshold=settings.leak_threshold,
     )
     configuration.load()
     return configuration

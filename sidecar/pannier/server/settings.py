@@ -52,6 +52,10 @@ class SidecarSettings:
     last_good_max_age: float = 24 * 3600.0
     """Seconds that a configuration kept across a restart may be served without the operator."""
 
+    leak_threshold: float | None = None
+    """Seconds after which a connection that an operation still holds is logged and counted. None:
+    never."""
+
     max_record_bytes: int = 1024 * 1024
     """The largest record, and the largest body that is not a batch's."""
 
