@@ -55,16 +55,23 @@ class Watched:
     def _start_sentinel(self, number: int) -> None:
         port, place = free_port(), self._directory / f"sentinel-{number}"
         place.mkdir()
-        settings = place / "sentinel.conf"
-        settings.write_text(SENTINEL.format(
+        (place / "sentinel.conf").write_text(SENTINEL.format(
             port=port, directory=place, master=MASTER, watched=self.servers[0].port
         ))  # fmt: skip
+        self.sentinels.append((port, self._run_sentinel(number)))
+
+    def restart_sentinel(self, number: int) -> None:
+        """Start one that was killed again, on its port, with what it had written down."""
+        port = self.sentinels[number][0]
+        self.sentinels[number] = (port, self._run_sentinel(number))
+
+    def _run_sentinel(self, number: int) -> subprocess.Popen[bytes]:
+        place = self._directory / f"sentinel-{number}"
         with (place / "sentinel.log").open("ab") as log:
-            process = subprocess.Popen(
-                [program("redis-server"), str(settings), "--sentinel"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            return subprocess.Popen(
+                [program("redis-server"), str(place / "sentinel.conf"), "--sentinel"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
             )  # fmt: skip
-        self.sentinels.append((port, process))
 
     def _knows_all(self, port: int) -> bool:
         try:
@@ -101,6 +108,10 @@ class Watched:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
+
+    def pause_sentinel(self, number: int) -> None:
+        """SIGSTOP one Sentinel: it takes connections and answers nothing."""
+        os.kill(self.sentinels[number][1].pid, signal.SIGSTOP)
 
     def stop(self) -> None:
         """Stop all."""

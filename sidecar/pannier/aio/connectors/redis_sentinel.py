@@ -1,11 +1,14 @@
 """The connector to a Redis master that Sentinels watch: each dial asks them where it is now.
 
 It follows https://redis.io/docs/latest/develop/reference/sentinel-clients/: ask one Sentinel after
-the other, dial the address, and believe it only if the server there says that it is a master.
+the other, dial the address, and believe it only if the server there says that it is a master. Where
+no Sentinel answers at all, the master found last is dialed under the same condition: losing the
+Sentinels is no reason to lose a master that is well.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +19,8 @@ from pannier.aio.connectors.redis import RedisConnector
 from pannier.errors import BackendUnavailable
 from pannier.redis_address import RedisTls
 from pannier.redis_replies import ConnectionLost, LoginRefused
+
+log = logging.getLogger("pannier.stores")
 
 
 class Sentinels:
@@ -63,12 +68,18 @@ class SentinelRedisConnector(RedisConnector):
 
     async def connect(self) -> None:
         """Find the master, dial it and log in. Raises BackendUnavailable, its cause chained."""
-        master = self._sentinels.master
+        sentinels = self._sentinels
+        is_answered = False
         tried: set[tuple[str, int]] = set()
         failures: list[BackendUnavailable] = []
-        for node in self._sentinels.nodes:
+        for node in sentinels.nodes:
             try:
                 place = await self._ask(node)
+                is_answered = True
+                if place is None:
+                    raise BackendUnavailable(
+                        f"The Sentinel at {node[0]}:{node[1]} knows no master {sentinels.master!r}."
+                    )
                 if place in tried:
                     continue
                 tried.add(place)
@@ -76,11 +87,21 @@ class SentinelRedisConnector(RedisConnector):
             except BackendUnavailable as error:
                 failures.append(error)
                 continue
-            self._sentinels.answered(node)
-            self._sentinels.found = self._place = place
+            sentinels.answered(node)
+            sentinels.found = self._place = place
             return
+        known = sentinels.found
+        if known is not None and not is_answered:
+            try:
+                await self._connect_to(known)
+            except BackendUnavailable as error:
+                failures.append(error)
+            else:
+                self._place = known
+                log.warning("No Sentinel answers; the master found last still is one: %s", self)
+                return
         raise BackendUnavailable(
-            f"No Sentinel leads to the Redis master {master!r}: "
+            f"No Sentinel leads to the Redis master {sentinels.master!r}: "
             + " ".join(str(failure) for failure in failures)
         ) from failures[0]
 
@@ -93,13 +114,14 @@ class SentinelRedisConnector(RedisConnector):
             await self.disconnect()
             raise BackendUnavailable(f"Redis at {self._address} is not a master now.")
 
-    async def _ask(self, node: tuple[str, int]) -> tuple[str, int]:
-        """Where this Sentinel says the master is."""
+    async def _ask(self, node: tuple[str, int]) -> tuple[str, int] | None:
+        """Where this Sentinel says the master is; None where it knows none of that name."""
         host, port = node
         settings: dict[str, Any] = {
             "tls": self._address.tls,
             "server_name": self._address.server_name,
-            "timeout": self.timeout,
+            # One that hangs must not use up the time of the others.
+            "timeout": self.timeout / len(self._sentinels.nodes),
         }
         sentinel = RedisConnector(host, port, **settings)
         try:
@@ -115,15 +137,11 @@ class SentinelRedisConnector(RedisConnector):
             reply = await self._tell(sentinel, commands.master_of(self._sentinels.master))
         finally:
             await sentinel.disconnect()
-        if not isinstance(reply, list):
-            raise BackendUnavailable(
-                f"The Sentinel at {host}:{port} knows no master {self._sentinels.master!r}."
-            )
-        return reply[0].decode(), int(reply[1])
+        return (reply[0].decode(), int(reply[1])) if isinstance(reply, list) else None
 
     async def _tell(self, connector: RedisConnector, packed: bytes) -> Any:
         try:
-            return (await connector.execute(packed, 1, self.timeout))[0]
+            return (await connector.execute(packed, 1, connector.timeout))[0]
         except ConnectionLost as lost:
             raise BackendUnavailable(f"{connector} did not answer ({lost.reason}).") from lost
 
