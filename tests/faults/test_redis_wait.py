@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
+from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
 from pannier.errors import BackendRefused, BackendUnavailable, OutcomeUnknown
 from pannier.operations import IF_ABSENT, IF_PRESENT, Outcome, Write, if_match
+from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as ThreadedCluster
 from tests.faults.redis_load import SCHEMA, Load
 from tests.real.redis import RedisServer, until
-from tests.real.redis_sides import redis_store
+from tests.real.redis_cluster import raw, redis_cluster_of
+from tests.real.redis_sides import InThreads, redis_store
 
 __all__ = ["redis_store"]
 
@@ -177,6 +183,37 @@ async def test_a_user_without_wait_is_told_at_first_use(redis_store: Opener, pai
     with pytest.raises(OutcomeUnknown, match="did not wait for its replicas"):
         await store.write(SCHEMA, "b", b"1")
     assert pair.held("b") == b"1"
+
+
+@pytest.mark.parametrize("side", ["asyncio", "threads"])
+async def test_a_cluster_waits_for_the_replica_of_each_master_written_to(
+    side: str, tmp_path: Path
+) -> None:
+    with redis_cluster_of(tmp_path) as cluster:
+        settings: dict[str, Any] = {
+            "nodes": cluster.addresses, "key_prefix": PREFIX, "hash_buckets": 16,
+            "request_timeout": 10.0, "wait_replicas": 1, "wait_timeout": 0.5,
+        }  # fmt: skip
+        async with AsyncExitStack() as opened:
+            store: Any = RedisClusterStoreBackend(**settings)
+            if side == "threads":
+                store = InThreads(ThreadedCluster(**settings))
+            opened.push_async_callback(store.close)
+            writes = [Write(f"k{number}", b"1") for number in range(60)]
+            assert await store.write_many(SCHEMA, writes) == [Outcome.CREATED] * 60
+            assert await store.write(SCHEMA, "a", b"1") is Outcome.CREATED
+            master = cluster.owner_of(f"{HASH}:{crc32(b'k0') % 16}")
+            (port,) = {int(replica[1]) for replica in raw(master, "ROLE")[2]}
+            next(node for node in cluster.nodes if node.port == port).pause()
+            results = await store.write_many(SCHEMA, writes)
+            for number, result in enumerate(results):
+                owner = cluster.owner_of(f"{HASH}:{crc32(b'k%d' % number) % 16}")
+                if owner is master:
+                    assert isinstance(result, OutcomeUnknown), "its replica is paused"
+                else:
+                    assert result is Outcome.REPLACED
+            with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
+                await store.write(SCHEMA, "k0", b"1")
 
 
 @pytest.mark.parametrize("given", [
