@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sidecar" / "pannier"
 FOLDERS = ("connectors", "managers", "stores")
-AIO_ONLY = frozenset({"stores/grouped_redis.py"})
+AIO_ONLY = frozenset(f"stores/grouped_{name}.py" for name in ("cluster", "records", "redis"))
 """Files without a sync counterpart: the sidecar alone uses them."""
 
 SYNC_NAMES = {

@@ -150,6 +150,7 @@ async def quiet(store: GroupedRedisStore) -> None:
     async with asyncio.timeout(10):
         while True:
             stats = store.stats()
-            if not (stats["in_use"] or stats["opening"] or store.commit.flying):
+            flying = any(commit.flying for commit in store.commits())
+            if not (stats["in_use"] or stats["opening"] or flying):
                 return
             await asyncio.sleep(0.01)

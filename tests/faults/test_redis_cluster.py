@@ -17,7 +17,7 @@ from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as Thread
 from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
 from tests.real.programs import free_port
 from tests.real.redis_cluster import Cluster, raw, redis_cluster_of
-from tests.real.redis_sides import InThreads
+from tests.real.redis_sides import SIDES, GroupedCluster, InThreads
 
 Opener = Any
 
@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture(params=["asyncio", "threads"])
+@pytest.fixture(params=SIDES)
 async def store(
     request: pytest.FixtureRequest, cluster: Cluster, redis_prefix: str
 ) -> AsyncIterator[Opener]:
@@ -43,6 +43,8 @@ async def store(
             made: Any
             if request.param == "threads":
                 made = InThreads(ThreadedCluster(**settings))
+            elif request.param == "grouped":
+                made = GroupedCluster(**settings)
             else:
                 made = RedisClusterStoreBackend(**settings)
             opened.push_async_callback(made.close)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pannier.aio.stores.grouped_cluster import GroupedClusterStore
+from pannier.aio.stores.grouped_records import GroupedRecords
 from pannier.aio.stores.grouped_redis import GroupedRedisStore
 from pannier.aio.stores.redis import RedisStoreBackend
 from pannier.operations import ALWAYS
@@ -35,42 +37,46 @@ class InThreads:
         return partial(asyncio.to_thread, found)
 
 
-class ByCallback:
-    """The sidecar's store: read, write and erase are submitted with a callback."""
-
-    def __init__(self, store: GroupedRedisStore) -> None:
-        self.store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
+class ByCallback(GroupedRecords):
+    """Has a store of the sidecar submit what it is awaited for: read, write and erase."""
 
     async def read(self, schema: str, key: str) -> bytes | None:
-        return await self._answer(self.store.submit_read, schema, key)
+        return await answer_to(self.submit_read, schema, key)
 
     async def write(self, schema: str, key: str, value: bytes, condition: Any = ALWAYS) -> Any:
-        return await self._answer(self.store.submit_write, schema, key, value, condition)
+        return await answer_to(self.submit_write, schema, key, value, condition)
 
     async def erase(self, schema: str, key: str, condition: Any = ALWAYS) -> Any:
-        return await self._answer(self.store.submit_erase, schema, key, condition)
+        return await answer_to(self.submit_erase, schema, key, condition)
 
-    async def _answer(self, submit: Callable[..., Any], *arguments: Any) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def done(result: Any, error: Exception | None) -> None:
-            assert not future.done() or future.cancelled(), "told twice"
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+async def answer_to(submit: Callable[..., Any], *arguments: Any) -> Any:
+    """What the operation is answered; cancelled, it is abandoned."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        operation = submit(*arguments, done)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            operation.abandon()
-            raise
+    def done(result: Any, error: Exception | None) -> None:
+        assert not future.done() or future.cancelled(), "told twice"
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    operation = submit(*arguments, done)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        operation.abandon()
+        raise
+
+
+class GroupedRedis(ByCallback, GroupedRedisStore):
+    """The sidecar's store on one server."""
+
+
+class GroupedCluster(ByCallback, GroupedClusterStore):
+    """The sidecar's store on a cluster."""
 
 
 def on_side(side: str, **settings: Any) -> Any:
@@ -78,7 +84,7 @@ def on_side(side: str, **settings: Any) -> Any:
     if side == "threads":
         return InThreads(ThreadedRedisStoreBackend(**settings))
     if side == "grouped":
-        return ByCallback(GroupedRedisStore(**settings))
+        return GroupedRedis(**settings)
     return RedisStoreBackend(**settings)
 
 

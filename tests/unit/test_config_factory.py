@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pannier.aio.stores import grouped_redis, hdfs, redis_cluster
+from pannier.aio.stores import grouped_cluster, grouped_redis, hdfs
 from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
 from pannier.config.configuration import ResolvedStore
 from pannier.config.documents import SecretRef
@@ -138,7 +138,7 @@ async def test_a_live_redis_store_takes_its_new_settings_in_place() -> None:
 def test_a_cluster_is_reached_from_all_of_its_nodes_that_the_document_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_cluster, "RedisClusterStoreBackend", Recorder)
+    monkeypatch.setattr(grouped_cluster, "GroupedClusterStore", Recorder)
     document = store(type="redis", redis={"cluster": {"nodes": ["a", "b:7000", "[::1]:7001"]}})
     made: Any = build(document)
     assert made.arguments == (["a", "b:7000", "[::1]:7001"],)

@@ -16,7 +16,8 @@ from hiredis import ReplyError
 from pannier import redis_commands as commands
 from pannier.aio.group_commit import LARGE, MAX_BYTES, MAX_OPERATIONS, GroupCommit
 from pannier.aio.pool_driver import ConnectionPool
-from pannier.aio.stores.grouped_redis import GroupedRedisStore, Put, Read, RedisOperation, Write
+from pannier.aio.record_operations import Groups, Hash, Put, Read, RedisOperation, Write
+from pannier.aio.stores.grouped_redis import GroupedRedisStore
 from pannier.errors import (
     BackendUnavailable,
     OperationTimeout,
@@ -85,15 +86,21 @@ class Bench:
     """A group commit over a pool, and what became of the operations submitted to it."""
 
     def __init__(
-        self, pool: ConnectionPool, made: list[PaperConnector], wait: ReplicaWait | None = None
+        self,
+        pool: ConnectionPool,
+        made: list[PaperConnector],
+        wait: ReplicaWait | None = None,
+        *,
+        asks: bool = False,
     ) -> None:
         self.pool = pool
         self.connectors = made
         self.layout = RedisLayout("pannier:", 1)
         self.sizes: list[int] = []
-        self.commit = self.read_commit = GroupCommit(
-            pool, request_timeout=5.0, observe=self.sizes.append, wait=wait
+        self.commit = GroupCommit(
+            pool, request_timeout=5.0, observe=self.sizes.append, wait=wait, asks=asks
         )
+        self.hash = Hash(self, "h", Groups(self.commit, self.commit))
         self.ended: dict[str, Any] = {}
         """By key: the value, the outcome or the error each operation ended in."""
 
@@ -103,19 +110,33 @@ class Bench:
         return [one.wire for one in self.connectors if one.wire.done is not None]
 
     def read(self, key: str) -> RedisOperation:
-        return self._submit(Read(self, "S", key, commands.get("h", key), self._done(key)))  # type: ignore[arg-type]
+        return self._submit(Read(self.hash, "S", key, commands.get("h", key), self._done(key)))
 
     def put(self, key: str, value: bytes = b"1") -> RedisOperation:
         packed = commands.put("h", key, value)
-        return self._submit(Put(self, "S", key, packed, self._done(key)))  # type: ignore[arg-type]
+        return self._submit(Put(self.hash, "S", key, packed, self._done(key)))
 
     def update(self, key: str) -> RedisOperation:
         command = commands.write("h", key, b"1", IF_PRESENT)
-        return self._submit(Write(self, "S", key, command, self._done(key)))  # type: ignore[arg-type]
+        return self._submit(Write(self.hash, "S", key, command, self._done(key)))
 
     def _submit(self, operation: RedisOperation) -> RedisOperation:
         self.commit.submit(operation)
         return operation
+
+    # The router, of one server.
+
+    def send(self, operation: RedisOperation) -> None:
+        self.commit.submit(operation)
+
+    def retry(self, operation: RedisOperation, failed: Exception) -> bool:
+        if isinstance(failed, ConnectionLost):
+            self.commit.submit(operation)
+            return True
+        return False
+
+    def follow(self, operation: RedisOperation, answer: Any) -> bool:
+        return False
 
     def _done(self, key: str) -> Any:
         def done(result: Any, error: PannierError | None) -> None:
@@ -127,7 +148,12 @@ class Bench:
 
 @asynccontextmanager
 async def a_bench(
-    connections: int = 1, *, ahead: bool = True, wait: ReplicaWait | None = None, **pool: Any
+    connections: int = 1,
+    *,
+    ahead: bool = True,
+    wait: ReplicaWait | None = None,
+    asks: bool = False,
+    **pool: Any,
 ) -> AsyncIterator[Bench]:
     """A bench whose connections are open and idle already (`ahead`), or not yet."""
     made: list[PaperConnector] = []
@@ -136,7 +162,7 @@ async def a_bench(
     settings = PoolSettings(
         max_connections=connections, min_idle=connections if ahead else 0, **pool
     )
-    bench = Bench(ConnectionPool(kind, {}, settings), made, wait)
+    bench = Bench(ConnectionPool(kind, {}, settings), made, wait, asks=asks)
     if ahead:
         bench.pool.give_back(await bench.pool.acquire())
         await turns()
@@ -347,13 +373,15 @@ async def test_a_group_that_all_abandoned_leaves_the_line() -> None:
 # Broken connections -------------------------------------------------------------------------------
 
 
-async def sent_together(bench: Bench, *submit: Callable[[], object]) -> PaperWire:
+async def sent_together(
+    bench: Bench, *submit: Callable[[], object], first: tuple[Any, ...] = (b"0",)
+) -> PaperWire:
     """Submit several operations so that they are under way as one group; its wire."""
     bench.read("first")
     for one in submit:
         one()
     await turns()
-    bench.busy[0].answer(b"0")
+    bench.busy[0].answer(*first)
     return bench.busy[0]
 
 
@@ -500,7 +528,8 @@ async def test_the_store_sends_the_commands_of_the_library(key: str, buckets: in
         def submit(self, member: RedisOperation) -> None:
             sent.append(member.packed)
 
-    store._commit = Commit()  # type: ignore[assignment]
+    commit: Any = Commit()
+    store._groups = Groups(commit, commit)
     name = store.layout.hash_of("Cart", key)
     for _ in range(2):
         store.submit_read("Cart", key, lambda value, error: None)
@@ -562,3 +591,38 @@ async def test_a_write_that_waits_has_the_waits_time_on_top() -> None:
         await asyncio.wait_for(until(lambda: "a" in bench.ended), 10)
         assert asyncio.get_running_loop().time() - began >= 0.34
         assert "no answer within 0.35 s" in str(bench.ended["a"])
+
+
+# Asking -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", [None, ReplicaWait(1, 1.0)])
+async def test_a_node_that_must_be_asked_is_asked_for_each_operation(
+    wait: ReplicaWait | None,
+) -> None:
+    after = [] if wait is None else [1]
+    async with a_bench(asks=True, wait=wait) as bench:
+        bench.put("a")
+        (wire,) = bench.busy
+        assert wire.packed.startswith(commands.ASKING + commands.put("h", "a", b"1"))
+        for key in "bcd":
+            bench.put(key)
+        await turns()
+        wire.answer("OK", 1, *after)
+        assert bench.busy[0].packed.count(commands.ASKING) == 3
+        bench.busy[0].answer("OK", 0, "OK", ReplyError("OOM command not allowed"), "OK", 1, *after)
+        assert [bench.ended[key] for key in "abd"] == [
+            Outcome.CREATED, Outcome.REPLACED, Outcome.CREATED,
+        ]  # fmt: skip
+        assert bench.ended["c"].code == "store-full"
+        assert bench.sizes == [1, 3]
+
+
+async def test_a_loss_while_asking_counts_the_answers_of_commands_alone() -> None:
+    async with a_bench(asks=True) as bench:
+        wire = await sent_together(
+            bench, lambda: bench.put("a"), lambda: bench.put("b"), first=("OK", b"0")
+        )
+        wire.answer("OK", 1, "OK", loss=ConnectionLost("reset by peer"))
+        assert bench.ended["a"] is Outcome.CREATED
+        assert isinstance(bench.ended["b"], OutcomeUnknown)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from redis.crc import key_slot
 
-from pannier.redis_slots import SLOTS, SlotMap, redirection
+from pannier.redis_slots import SLOTS, SlotMap, redirection, slot_of
 
 A, B, ASKED = ("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.9", 9)
 
@@ -45,3 +46,8 @@ def test_a_node_that_does_not_know_its_own_host_has_the_one_it_was_asked_at() ->
 )
 def test_a_redirection_says_which_way(text: str, found: object) -> None:
     assert redirection(text, ASKED) == found
+
+
+@pytest.mark.parametrize("name", ["pannier:Cart", "p:/-.:Cart_1:16383", "a", "pannier::layout"])
+def test_a_name_of_ours_is_in_the_slot_that_redis_py_says(name: str) -> None:
+    assert slot_of(name) == key_slot(name.encode())

@@ -19,6 +19,7 @@ from typing import Any
 
 from hiredis import ReplyError
 
+from pannier import redis_commands as commands
 from pannier.aio.pool_driver import ConnectionPool
 from pannier.errors import PannierError, PoolFull
 from pannier.pool.tickets import Ticket
@@ -119,6 +120,8 @@ class Group:
         commit.pool.give_back(connector, broken=broken)
         if commit.wait is not None:
             replies = commit.wait.settled([*replies, *([loss] if loss is not None else ())])
+        if commit.asks:
+            replies = replies[1::2]
         for member, reply in zip(members, replies, strict=False):
             try:
                 member.replied(reply)
@@ -140,15 +143,18 @@ class GroupCommit:
         request_timeout: float,
         observe: Callable[[int], None],
         wait: ReplicaWait | None = None,
+        asks: bool = False,
     ) -> None:
         """`request_timeout`: seconds for a group's replies, once sent; may be changed at any time.
 
         `observe` is told the size of each group. With `wait` a group holds writes alone, and is
         answered when replicas have them too: reads beside them would wait for nothing of theirs.
+        `asks` sends each command behind an ASKING: to a node of a cluster that takes it over.
         """
         self.pool = pool
         self.request_timeout = request_timeout
         self.wait = wait
+        self.asks = asks
         self.flying: set[Group] = set()
         """Sent, and not answered."""
         self._loop = asyncio.get_running_loop()
@@ -273,6 +279,9 @@ class GroupCommit:
             packed = b"".join([member.packed for member in members])
         replies = len(members)
         self._observe(replies)
+        if self.asks:
+            packed = b"".join([commands.ASKING + member.packed for member in members])
+            replies *= 2
         deadline = self._loop.time() + self.request_timeout
         wait = self.wait
         if wait is not None:

@@ -90,9 +90,9 @@ def _redis(store: ResolvedStore, redis: Redis, pool: dict[str, Any]) -> KeyValue
         shared["wait_replicas"] = redis.wait_replicas.count
         shared["wait_timeout"] = redis.wait_replicas.timeout
     if redis.cluster is not None:
-        from pannier.aio.stores.redis_cluster import RedisClusterStoreBackend
+        from pannier.aio.stores.grouped_cluster import GroupedClusterStore
 
-        return RedisClusterStoreBackend([_bracketed(n) for n in redis.cluster.nodes], **shared)
+        return GroupedClusterStore([_bracketed(n) for n in redis.cluster.nodes], **shared)
     from pannier.aio.stores.grouped_redis import GroupedRedisStore
 
     where: dict[str, Any]

@@ -36,7 +36,7 @@ from pannier.server.problems import problem
 from pannier.server.refusals import Internal
 
 if TYPE_CHECKING:
-    from pannier.aio.stores.grouped_redis import GroupedRedisStore
+    from pannier.aio.stores.grouped_records import GroupedRecords
 
 FOUND = JSON + b'ETag: "%b"\r\n'
 """The fields of a record that was found, but for its tag."""
@@ -293,7 +293,7 @@ def at_once(
         request.have_written(outcome, None)
 
 
-def by_callback(backend: GroupedRedisStore, request: RecordRequest, condition: Condition) -> None:
+def by_callback(backend: GroupedRecords, request: RecordRequest, condition: Condition) -> None:
     """A store that groups commands takes the callback itself."""
     method, schema, key = request.method, request.schema, request.key
     if method == "GET" or method == "HEAD":

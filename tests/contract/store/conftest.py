@@ -11,12 +11,12 @@ import pytest
 
 import pannier
 import pannier.aio
-from pannier.aio.stores.grouped_redis import GroupedRedisStore
 from pannier.operations import Write
 from tests.contract.store.sides import THREADS, Side
 from tests.real.redis import RedisServer
 from tests.real.redis_cluster import Cluster
 from tests.real.redis_sentinel import MASTER, Watched
+from tests.real.redis_sides import GroupedCluster, GroupedRedis
 from tests.real.sidecar import Sidecar, sidecar
 
 Opener = Callable[..., Any]
@@ -79,7 +79,15 @@ def grouped_redis(request: pytest.FixtureRequest, names: Any) -> Opener:
     server: RedisServer = request.getfixturevalue("redis_server")
     prefix: str = request.getfixturevalue("redis_prefix")
     options = {"port": server.port, "key_prefix": prefix}
-    return lambda **keywords: GroupedRedisStore(**(options | keywords))
+    return lambda **keywords: GroupedRedis(**(options | keywords))
+
+
+def grouped_cluster(request: pytest.FixtureRequest, names: Any) -> Opener:
+    """The sidecar's own store on a cluster."""
+    cluster: Cluster = request.getfixturevalue("redis_cluster")
+    prefix: str = request.getfixturevalue("redis_prefix")
+    options = {"nodes": cluster.addresses, "key_prefix": prefix}
+    return lambda **keywords: GroupedCluster(**(options | keywords))
 
 
 def sidecar_memory(request: pytest.FixtureRequest, names: Any) -> Opener:
@@ -118,7 +126,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Any], Opener]] = {
     "hdfs": hdfs,
     "hdfs-ha": hdfs_ha,
 }
-ASYNC_ONLY = {"grouped-redis": grouped_redis}
+ASYNC_ONLY = {"grouped-redis": grouped_redis, "grouped-cluster": grouped_cluster}
 
 SIDES = {
     **{f"{kind}-sync": (opener, pannier) for kind, opener in KINDS.items()},

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from pannier.pool.settings import PoolSettings
 from pannier.redis_address import RedisTls, node_of
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import ConnectionLost, Unreplicated, ends_connection, failure
-from pannier.redis_slots import Node, SlotMap, redirection
+from pannier.redis_slots import Node, SlotMap, redirection, slot_of
 from pannier.redis_waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.managers import ConnectorManagerBase, ConnectorManagerFactory
@@ -67,9 +67,6 @@ class RedisClusterStoreBackend(RedisRecords):
     ) -> None:
         wait = ReplicaWait(wait_replicas, wait_timeout) if wait_replicas else None
         super().__init__(RedisLayout(key_prefix, hash_buckets), request_timeout, wait)
-        from redis.crc import key_slot  # redis-py, for those who have a cluster
-
-        self._slot_of_key: Callable[[bytes], int] = key_slot
         self._seeds = [node_of(text, CLUSTER_PORT) for text in nodes]
         if not self._seeds:
             raise ValueError("A cluster needs at least one of its nodes.")
@@ -101,19 +98,20 @@ class RedisClusterStoreBackend(RedisRecords):
 
     def _master_of(self, name: str) -> Node:
         """The master that has the key."""
-        slot = self._slot_of_key(name.encode())
+        slot = slot_of(name)
         node = self._slots.master_of(slot)
         if node is None:
             self._learn()
             node = self._slots.master_of(slot)
         if node is None:
-            raise BackendUnavailable(f"No node of the Redis Cluster serves slot {slot} ({name}).")
+            raise unserved(name)
         return node
 
-    def _learn(self) -> None:
+    def _learn(self, last: Node | None = None) -> None:
         """Ask the nodes, one after the other, until one tells who has which slots.
 
-        What was learned just now stays as it is. Raises BackendUnavailable if none ever told.
+        `last`, which may be gone, is asked when no other told. What was learned just now stays as
+        it is. Raises BackendUnavailable if none ever told.
         """
         now = time.monotonic()
         # Those who come while the first question is under way ask too: they have nothing to go by.
@@ -121,7 +119,8 @@ class RedisClusterStoreBackend(RedisRecords):
             return
         self._learned_at = now
         failures: list[str] = []
-        for node in dict.fromkeys([*self._slots.masters, *self._seeds]):
+        nodes = dict.fromkeys([*self._slots.masters, *self._seeds])
+        for node in sorted(nodes, key=lambda node: node == last):
             connector = RedisConnector(*node, **self._connecting)
             try:
                 connector.connect()
@@ -173,7 +172,7 @@ class RedisClusterStoreBackend(RedisRecords):
                 return answers
             asking = {}
             waiting = []
-            is_lost = False
+            lost: Node | None = None
             wait = self.wait if write else None
             gotten = each(partial(self._converse, wait), parts, len(parts))
             for (node, _, indexes, _), got in zip(parts, gotten, strict=True):
@@ -183,18 +182,21 @@ class RedisClusterStoreBackend(RedisRecords):
                         if self._redirect(index, node, answer, asking):
                             waiting.append(index)
                     elif isinstance(answer, (ConnectionLost, BackendUnavailable)):
-                        is_lost = True
+                        lost = node
                         if index not in tried_again and is_repeatable(answer, write):
                             tried_again.add(index)
                             waiting.append(index)
-            if is_lost:
+            if lost is not None:
                 try:
-                    self._learn()
+                    self._learn(lost)
                 except BackendUnavailable:
                     return answers
             if not waiting:
                 return answers
             waiting = in_order(waiting, asked, answers) if write else sorted(waiting)
+        for index in waiting:
+            if isinstance(answers[index], ReplyError):
+                answers[index] = disorder(asked[index][0])
         return answers
 
     def _parts(
@@ -254,7 +256,7 @@ class RedisClusterStoreBackend(RedisRecords):
     def _write_atomically(
         self, schema: str, names: Sequence[str], writes: Sequence[Write]
     ) -> list[WriteResult]:
-        if len({self._slot_of_key(name.encode()) for name in names}) > 1:
+        if len({slot_of(name) for name in names}) > 1:
             raise Unsupported(
                 f"This batch of {schema} lies in several slots of the Redis Cluster, and only one "
                 "can be written atomically: use records of one bucket, or hash_buckets 1."
@@ -281,7 +283,7 @@ class RedisClusterStoreBackend(RedisRecords):
                     reply = (connector.execute(packed, 1, self.request_timeout))[0]
             except (ConnectionLost, BackendUnavailable) as error:
                 if tries and is_repeatable(error, False):
-                    self._learn()
+                    self._learn(node)
                     continue
                 raise failure(error, where, write=False) from None
             if tries and isinstance(reply, ReplyError) and self._redirect(0, node, reply, {}):
@@ -326,6 +328,21 @@ class RedisClusterStoreBackend(RedisRecords):
         return (
             f"<{type(self).__name__} {', '.join(f'{host}:{port}' for host, port in self._seeds)}>"
         )
+
+
+def unserved(name: str) -> BackendUnavailable:
+    """The error where no master has the slot of a key."""
+    return BackendUnavailable(
+        f"No node of the Redis Cluster serves slot {slot_of(name)} ({name}); nothing was done."
+    )
+
+
+def disorder(name: str) -> BackendUnavailable:
+    """The error for a command that was sent on from node to node too often."""
+    return BackendUnavailable(
+        f"The nodes of the Redis Cluster sent {name} on {MOST_TURNS} times: they do not agree on "
+        "who has its slot; nothing was done."
+    )
 
 
 def is_repeatable(failed: ConnectionLost | BackendUnavailable, write: bool) -> bool:
