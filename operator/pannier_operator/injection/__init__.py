@@ -1,0 +1,1 @@
+"""Sidecars put into pods as they are created: the mutating admission webhook."""
