@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from pannier.errors import InvalidKey, InvalidSchema
 
@@ -10,7 +11,9 @@ MAX_KEY_BYTES = 512
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SCHEMA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_STORE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+STORE_NAME: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+"""A DNS label (RFC 1123 section 2.1), in the words of Python's re and of RE2."""
+_STORE = re.compile(STORE_NAME)
 
 
 def key_text(key: str | int) -> str:

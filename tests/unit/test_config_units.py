@@ -43,7 +43,7 @@ def test_a_duration_below_a_millisecond_is_refused(text: str) -> None:
         parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["24h1ms", "25h", "86401s", "9" * 5000 + "ms"])
+@pytest.mark.parametrize("text", ["24h1ms", "25h", "86401s", "9" * 5000 + "ms", "0" * 63 + "1s"])
 def test_a_duration_over_a_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="at most 24h"):
         parse_duration(text)
@@ -66,7 +66,7 @@ def test_every_duration_reads_back_as_it_was_written(milliseconds: int) -> None:
         ("1.5Gi", 3 * 512 * 1024**2),
         (".5k", 500),
         ("1.0001k", 1001),
-        ("7Ei", 7 * 1024**6),
+        ("1Ei", 1024**6),
         ("0", 0),
     ],
 )
@@ -80,12 +80,13 @@ def test_a_text_that_is_no_size_is_refused_with_an_example(text: str) -> None:
         parse_size(text)
 
 
-def test_a_size_past_64_bits_is_refused() -> None:
-    with pytest.raises(ValueError, match="too large"):
-        parse_size("8Ei")
+@pytest.mark.parametrize("text", ["2Ei", "1152921504606846977", "9" * 64])
+def test_a_size_past_the_largest_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="too large: at most 1Ei"):
+        parse_size(text)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**63 - 1))
+@given(st.integers(0, 2**60))
 def test_every_size_reads_back_as_it_was_written(size: int) -> None:
     assert parse_size(format_size(size)) == size

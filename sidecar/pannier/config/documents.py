@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from pannier.config.names import LONGEST_NAME
 from pannier.config.units import LARGEST, LONGEST, SHORTEST
 
 API_VERSION: Final = "pannier.dev/v1alpha1"
@@ -22,8 +23,8 @@ Duration = Annotated[float, Meta(ge=SHORTEST, le=LONGEST, extra={"format": "dura
 Size = Annotated[int, Meta(ge=1, le=LARGEST, extra={"format": "size"})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 StoreName = Annotated[str, Meta(extra={"format": "label"})]
-ObjectName = Annotated[str, Meta(extra={"format": "subdomain"})]
-SecretKey = Annotated[str, Meta(extra={"format": "secret-key"})]
+ObjectName = Annotated[str, Meta(max_length=LONGEST_NAME, extra={"format": "subdomain"})]
+SecretKey = Annotated[str, Meta(max_length=LONGEST_NAME, extra={"format": "secret-key"})]
 Host = Annotated[str, Meta(min_length=1, max_length=253, extra={"format": "host"})]
 Node = Annotated[str, Meta(min_length=1, max_length=262, extra={"format": "node"})]
 Nodes = Annotated[tuple[Node, ...], Meta(min_length=1, max_length=64)]
@@ -39,7 +40,10 @@ class Document(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SecretRef(Document, frozen=True, kw_only=True):
-    """One entry of a Secret of the same namespace."""
+    """An entry of a Secret of the same namespace.
+
+    In a cluster the Secret must have the label `pannier.dev/credentials: "true"`.
+    """
 
     name: ObjectName
     """The Secret's name."""
@@ -116,6 +120,7 @@ class Redis(Document, frozen=True, kw_only=True):
     username: Text | None = None
     """The ACL user; left out, the server's default user."""
     password_secret_ref: SecretRef | None = None
+    """The password, of the ACL user or of the server's default user."""
     tls: Tls | None = None
     key_prefix: KeyPrefix = "pannier:"
     """What the names of all its Redis keys start with. Cannot be changed later."""
@@ -179,7 +184,7 @@ class Spec(Document, frozen=True, kw_only=True):
     """What the store is and how it is reached."""
 
     type: StoreType
-    """Exactly the member of this name is present."""
+    """What the store is: exactly the member of this name is present. Cannot be changed later."""
     memory: Memory | None = None
     redis: Redis | None = None
     hdfs: Hdfs | None = None
@@ -191,7 +196,7 @@ class Spec(Document, frozen=True, kw_only=True):
 
 
 class StoreBackend(Document, frozen=True, kw_only=True):
-    """One store, as a document says it."""
+    """A store that the sidecars of its namespace serve under its name."""
 
     api_version: Literal["pannier.dev/v1alpha1"]
     kind: Literal["StoreBackend"]

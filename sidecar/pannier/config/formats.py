@@ -11,13 +11,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pannier.config.names import is_secret_key, is_subdomain
-from pannier.config.units import parse_duration, parse_size
-from pannier.keys import is_store_name
+from pannier.config.names import ENTRY_KEY, SUBDOMAIN, is_secret_key, is_subdomain
+from pannier.config.units import DURATION, SIZE, parse_duration, parse_size
+from pannier.keys import STORE_NAME, is_store_name
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
-_BRACKETED = re.compile(r"\[([^\]]*)\](?::([0-9]{1,5}))?")
+_A_HOST: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?"
+_AN_IPV6: Final = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?"
+_A_PORT: Final = (
+    r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+_A_NODE: Final = rf"({_A_HOST}(:{_A_PORT})?|{_AN_IPV6}|\[({_A_HOST}|{_AN_IPV6})\](:{_A_PORT})?)"
+# No control characters, nor the two that end a line elsewhere; the latter stand for themselves,
+# since RE2 and Python escape them differently.
+_IN_PATHS: Final = "[^/\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]"
+
+
+def _path(first: str, character: str) -> str:
+    """An absolute path: components that are neither . nor .. (RE2 cannot look ahead)."""
+    return rf"(/({first}{character}*|\.{first}{character}*|\.\.{character}+)?)+"
+
+
+_A_PATH: Final = _path(_IN_PATHS.replace("/", "/.", 1), _IN_PATHS)
+_AN_HDFS_PATH: Final = _path(_IN_PATHS.replace("/", "/.:", 1), _IN_PATHS.replace("/", "/:", 1))
+
+_HOST = re.compile(_A_HOST)
+_IPV6 = re.compile(_AN_IPV6)
+_PORT = re.compile(_A_PORT)
+_PATH = re.compile(_A_PATH)
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::(.*))?")
 _WEB = re.compile(r"https?://(.+?)/?")
 
 
@@ -29,6 +50,9 @@ class Format:
     parse: Callable[[str], Any]
     fix: Callable[[object], str]
     """What to write in place of a value that is no text."""
+    pattern: str
+    """What `parse` takes, as far as a regular expression can say it (without length and range), in
+    the words that Python's re and RE2 share: the StoreBackend resource has it so."""
 
 
 def parse_label(text: str) -> str:
@@ -91,7 +115,7 @@ def parse_node(text: str) -> tuple[str, int | None]:
         raise ValueError("is not host:port: write it such as redis-0.redis:6379")
     if port is None:
         return host, None
-    if not port.isdecimal() or not 1 <= int(port[:6]) <= 65535:
+    if not _PORT.fullmatch(port):
         raise ValueError("has no valid port: write a number from 1 to 65535 after the colon")
     return host, int(port)
 
@@ -112,7 +136,7 @@ def parse_path(text: str) -> str:
     parts = text.split("/")
     if not text.startswith("/") or any(part in (".", "..") for part in parts):
         raise ValueError("is not an absolute path: write it from / on, without . and ..")
-    if "\x00" in text or not text.isprintable():
+    if not _PATH.fullmatch(text):
         raise ValueError("holds control characters: write it without them")
     return "/" + "/".join(part for part in parts if part)
 
@@ -152,15 +176,15 @@ def _size_fix(value: object) -> str:
 
 
 FORMATS: Final = {
-    "duration": Format("a duration", parse_duration, _duration_fix),
-    "size": Format("a size", parse_size, _size_fix),
-    "label": Format("a name", parse_label, _no_fix),
-    "subdomain": Format("a name", parse_subdomain, _no_fix),
-    "secret-key": Format("a key", parse_secret_key, _no_fix),
-    "host": Format("a host name", parse_host, _no_fix),
-    "node": Format("host:port", _checked(parse_node), _no_fix),
-    "namenode": Format("a web address", parse_namenode, _no_fix),
-    "path": Format("a path", parse_path, _no_fix),
-    "hdfs-path": Format("a path", parse_hdfs_path, _no_fix),
+    "duration": Format("a duration", parse_duration, _duration_fix, DURATION),
+    "size": Format("a size", parse_size, _size_fix, SIZE),
+    "label": Format("a name", parse_label, _no_fix, STORE_NAME),
+    "subdomain": Format("a name", parse_subdomain, _no_fix, SUBDOMAIN),
+    "secret-key": Format("a key", parse_secret_key, _no_fix, ENTRY_KEY),
+    "host": Format("a host name", parse_host, _no_fix, rf"({_A_HOST}|{_AN_IPV6}|\[{_AN_IPV6}\])"),
+    "node": Format("host:port", _checked(parse_node), _no_fix, _A_NODE),
+    "namenode": Format("a web address", parse_namenode, _no_fix, rf"https?://{_A_NODE}/?"),
+    "path": Format("a path", parse_path, _no_fix, _A_PATH),
+    "hdfs-path": Format("a path", parse_hdfs_path, _no_fix, _AN_HDFS_PATH),
 }
 """By the name that `config.documents` gives them in its annotations."""

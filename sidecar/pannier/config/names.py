@@ -8,16 +8,24 @@ label: `pannier.keys.is_store_name`.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+LONGEST_NAME: Final = 253
+"""Characters of a subdomain or of a Secret's key, at most."""
+
+SUBDOMAIN: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+ENTRY_KEY: Final = r"\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*"
+"""Both are regular expressions of RE2 too, in which the StoreBackend resource has them."""
+
+_SUBDOMAIN = re.compile(SUBDOMAIN)
+_KEY = re.compile(ENTRY_KEY)
 
 
 def is_subdomain(name: str) -> bool:
     """Whether `name` is a DNS subdomain, as Secrets and ServiceAccounts are named."""
-    return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
+    return len(name) <= LONGEST_NAME and _SUBDOMAIN.fullmatch(name) is not None
 
 
 def is_secret_key(key: str) -> bool:
     """Whether `key` may be a key of a Secret: A-Z a-z 0-9 - _ . and nothing that is a path."""
-    return _KEY.fullmatch(key) is not None and key != "." and not key.startswith("..")
+    return len(key) <= LONGEST_NAME and _KEY.fullmatch(key) is not None

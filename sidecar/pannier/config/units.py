@@ -15,14 +15,21 @@ SHORTEST: Final = 0.001
 LONGEST: Final = 24 * 3600.0
 """Seconds: the longest duration a document may ask for (24h)."""
 
-LARGEST: Final = 2**63 - 1
-"""Bytes: the largest size (Kubernetes keeps quantities in 64 bits)."""
+LARGEST: Final = 2**60
+"""Bytes: the largest size (1Ei). Kubernetes silently cuts quantities that 64 bits do not hold."""
 
-_DURATION = re.compile(r"([0-9]+(ms|s|m|h))+")
+LONGEST_TEXT: Final = 64
+"""Characters of a duration or a size, at most."""
+
+DURATION: Final = r"([0-9]+(ms|s|m|h))+"
+SIZE: Final = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?"
+"""Both are regular expressions of RE2 too, in which the StoreBackend resource has them."""
+
+_DURATION = re.compile(DURATION)
 _PART = re.compile(r"([0-9]+)(ms|s|m|h)")
 _MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?")
+_SIZE = re.compile(SIZE)
 _BYTES: Final[dict[str | None, int]] = {
     None: 1,  # no unit: bytes
     **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
@@ -36,6 +43,11 @@ def parse_duration(text: str, *, shortest: float = SHORTEST, longest: float = LO
         raise ValueError(
             f"{_shown(text)} is not a duration: write whole numbers with ms, s, m or h, "
             "such as 500ms, 5s or 1m30s"
+        )
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(
+            f"{_shown(text)} is too long: at most {format_duration(longest)}, "
+            f"in at most {LONGEST_TEXT} characters"
         )
     # A number of more digits than a day has milliseconds is too long whatever its unit.
     parts = _PART.findall(text)
@@ -67,7 +79,7 @@ def parse_size(text: str) -> int:
     It takes Kubernetes' quantities with decimal and binary suffixes. Raises ValueError, which
     says what to write instead.
     """
-    match = _SIZE.fullmatch(text) if len(text) <= 64 else None
+    match = _SIZE.fullmatch(text) if len(text) <= LONGEST_TEXT else None
     if match is None:
         raise ValueError(
             f"{_shown(text)} is not a size: write bytes, or a number with Ki, Mi, Gi, k, M or G, "
@@ -76,7 +88,7 @@ def parse_size(text: str) -> int:
     number, unit = match.groups()
     size = Decimal(number) * _BYTES[unit]
     if size > LARGEST:
-        raise ValueError(f"{_shown(text)} is too large: at most {LARGEST} bytes")
+        raise ValueError(f"{_shown(text)} is too large: at most {format_size(LARGEST)}")
     whole = int(size)
     return whole if whole == size else whole + 1
 
