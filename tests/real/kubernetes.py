@@ -7,12 +7,16 @@ of the run by the pids that were started. A test works in a namespace of its own
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from tests.real.kubernetes_parts.building import NotHere
 from tests.real.kubernetes_parts.control_plane import ControlPlane
+
+CHART: Final = Path(__file__).resolve().parents[2] / "helm" / "pannier"
+CRD: Final = CHART / "crd" / "storebackends.yaml"
 
 
 def start_control_plane(factory: pytest.TempPathFactory, **settings: Any) -> ControlPlane:
@@ -44,6 +48,24 @@ def control_plane(shared_control_plane: ControlPlane) -> Iterator[ControlPlane]:
 def namespace(control_plane: ControlPlane) -> str:
     """A namespace of the test's own in the shared control plane."""
     return control_plane.namespace()
+
+
+def install_crd(plane: ControlPlane) -> None:
+    """Let the cluster know StoreBackends."""
+    plane.kubectl("apply", "--filename", str(CRD))
+    plane.kubectl("wait", "--for=condition=Established", "--filename", str(CRD), "--timeout=60s")
+
+
+@pytest.fixture(scope="session")
+def shared_crd(shared_control_plane: ControlPlane) -> ControlPlane:
+    install_crd(shared_control_plane)
+    return shared_control_plane
+
+
+@pytest.fixture
+def crd(shared_crd: ControlPlane, control_plane: ControlPlane) -> ControlPlane:
+    """The control plane of this run, which knows StoreBackends."""
+    return control_plane
 
 
 @pytest.fixture
