@@ -166,6 +166,18 @@ NO_VALUES = {
     "--admin-listen": ["foo", "1.2.3:3901"],
     "--allow-host": ["http://shop.example", "shop.example:80", "a/b"],
     "--allow-origin": ["shop.example", "https://shop.example/", "https://a@b"],
+    "--operator": [
+        "operator",
+        "ws://operator:8443",
+        "https://operator:8443",
+        "wss://operator:8443/v1/stream",
+        "wss://user:password@operator:8443",
+        "wss://operator:8443?a=b",
+        "wss://operator:99999",
+        "wss://operator:",
+        "wss://",
+    ],
+    "--last-good-max-age": ["1", "1d", "25h"],
     "--max-record-bytes": ["5MB", "-1", "0", "0Mi"],
     "--max-body-bytes": ["0"],
     "--max-inflight-bytes": ["0"],
@@ -203,6 +215,8 @@ def test_a_value_that_means_nothing_is_wrong_usage(
         ["--allow-host", "*", "--allow-host", "Shop.Example", "--allow-host", "[fd00::1]"],
         ["--max-record-bytes", "1", "--max-body-bytes", "1", "--client-timeout", "1ms"],
         ["--drain-delay", "0", "--drain-timeout", "0s", "--startup-wait", "0ms"],
+        ["--last-good-file", "a", "--last-good-max-age", "0"],
+        ["--operator-token-file", "a", "--operator-ca-file", "b"],
         ["--allow-origin", "*", "--allow-origin", "null", "--allow-origin", "https://a.b:8443"],
     ],
 )
@@ -273,7 +287,9 @@ def test_a_flag_is_a_variable_too_and_foreign_variables_are_ignored(
 
 
 def test_starting_a_sidecar_imports_nothing_that_only_other_commands_need() -> None:
-    heavy = ("rich", "yaml", "hdfs", "requests", "redis", "prometheus_client", "pydantic")
+    heavy = (
+        "rich", "yaml", "hdfs", "requests", "redis", "prometheus_client", "pydantic", "websockets",
+    )  # fmt: skip
     script = (
         "import sys, pannier.cli.commands, pannier.cli.sidecar, pannier.server.run, "
         "pannier.config.live\n"

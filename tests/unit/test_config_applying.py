@@ -96,6 +96,7 @@ class World:
         refused: dict[str, str] | None = None,
         complete: bool = True,
         refused_types: dict[str, StoreType] | None = None,
+        kept: dict[str, str] | None = None,
         **stores: ResolvedStore,
     ) -> None:
         self.applier.apply(
@@ -105,6 +106,7 @@ class World:
                 stores=stores,
                 refused=refused or {},
                 refused_types=refused_types or {},
+                kept=kept or {},
                 complete=complete,
             )
         )
@@ -369,6 +371,61 @@ async def test_a_first_document_that_is_bad_is_served_as_rejected(world: World) 
     assert world.table.applied_at is None
     world.apply(shop=redis())
     await until(lambda: world.shop.state == "ready")
+
+
+async def test_a_store_that_is_to_be_kept_stays_as_it_is(world: World) -> None:
+    world.apply(shop=redis(), other=MEMORY)
+    await world.end()
+    before = world.shop.generation
+    world.apply(kept={"shop": "SecretNotFound: it is not there"}, other=MEMORY)
+    await asyncio.sleep(0.03)
+    assert (world.shop.generation, world.shop.state, world.shop.error) == (before, "ready", None)
+    assert await world.end() == End("applied")
+
+
+async def test_a_pending_change_of_a_store_that_is_to_be_kept_is_still_made(world: World) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    world.servers["two"] = UNREACHABLE
+    world.apply(shop=redis(host="two"))
+    await until(lambda: world.shop.error)
+    world.apply(kept={"shop": "SecretNotFound: it is not there"})
+    world.servers["two"] = None
+    await until(lambda: world.backend.host == "two")
+
+
+async def test_a_store_that_is_to_be_kept_and_never_ran_is_served_as_rejected(world: World) -> None:
+    for reason in ("SecretNotFound: a", "SecretKeyMissing: b"):
+        world.apply(kept={"shop": reason})
+        assert (world.shop.state, world.shop.error) == ("rejected", reason)
+        assert world.shop.generation is None
+    world.apply(shop=redis())
+    await until(lambda: world.shop.state == "ready")
+    assert world.shop.error is None
+
+
+async def test_a_configuration_of_no_store_is_one(world: World) -> None:
+    world.apply()
+    assert world.table.applied_at is not None
+    assert not world.table.stores
+
+
+async def test_what_is_forgotten_drains_and_leaves_the_table_as_before_a_first_one(
+    world: World,
+) -> None:
+    world.apply(shop=redis())
+    await world.end()
+    generation = world.shop.generation
+    assert generation is not None
+    generation.enter()
+    world.applier.forget("the operator refused it")
+    await until(lambda: world.shop.state == "draining")
+    assert world.table.applied_at is None
+    assert (world.table.version, world.table.error) == ("", "the operator refused it")
+    generation.leave()
+    await until(lambda: not world.table.stores)
+    world.apply(shop=redis())
+    assert await world.end() == End("applied")
 
 
 async def test_a_removed_store_drains_and_is_gone(world: World) -> None:

@@ -14,6 +14,7 @@ import click
 from pannier.config.units import SHORTEST, parse_duration, parse_size
 
 _HOST_NAME: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+")
+_STREAM: Final = re.compile(r"wss://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
@@ -77,6 +78,18 @@ def origin(value: str) -> str:
             "https://app.example."
         )
     return value
+
+
+def stream_url(value: str) -> str:
+    """`wss://host:port` as it is, without what could follow: the path is the protocol's own."""
+    match = _STREAM.fullmatch(value)
+    if match is None or not 0 < int(match[2] or 443) < 65536:
+        raise click.BadParameter(
+            f"{value!r} is no operator: write wss://host:port, without a path, such as "
+            "wss://pannier-stream.pannier-system.svc:8443. The stream carries credentials, so it "
+            "is never without TLS."
+        )
+    return value.rstrip("/")
 
 
 class Listed(click.Option):

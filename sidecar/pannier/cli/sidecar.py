@@ -15,7 +15,16 @@ from typing import Any, Final
 import click
 
 from pannier.cli.endings import REFUSED, Ending, drop_output
-from pannier.cli.parameters import Listed, duration, host_name, listen_address, origin, pause, size
+from pannier.cli.parameters import (
+    Listed,
+    duration,
+    host_name,
+    listen_address,
+    origin,
+    pause,
+    size,
+    stream_url,
+)
 from pannier.config.units import format_duration, format_size
 from pannier.server.settings import SidecarSettings
 
@@ -33,7 +42,14 @@ HELP: Final = {
     "api_token_file": (None, PATH, "Demand the token in this file from every request."),
     "config": (None, PATH, "Serve the StoreBackends of this file, and follow its changes."),
     "secrets_dir": (None, PATH, "Where the file's secrets are, DIR/<name>/<key>."),
-    "operator": ("URL", None, "Take the configuration from the operator, wss://host:port."),
+    "operator": (
+        "URL",
+        stream_url,
+        "Take the configuration from the operator, wss://host:port.",
+    ),
+    "operator_token_file": (None, PATH, "The service account's token for the operator."),
+    "operator_ca_file": (None, PATH, "The CA that signs the operator's certificate (PEM)."),
+    "last_good_file": (None, PATH, "Keep the operator's configuration here across a restart."),
     "last_good_max_age": (None, pause, "How long a kept configuration may be served."),
     "leak_threshold": (None, duration, "Log a connection that is held for longer."),
     "max_record_bytes": (None, size, "The largest record."),
@@ -100,11 +116,6 @@ def run(no_fast_lane: bool, **values: Any) -> int:
         raise click.UsageError(
             "--config and --operator exclude each other: the stores come from one of them."
         )
-    if values["operator"] is not None:
-        raise Ending(
-            REFUSED,
-            "this build has no client for the operator's stream: give the stores with --config.",
-        )
     from pannier.config.problems import ConfigurationRefused
     from pannier.server.run import serve
 
@@ -120,7 +131,12 @@ def run(no_fast_lane: bool, **values: Any) -> int:
 def announce(settings: SidecarSettings, urls: list[str], admin_url: str) -> None:
     """One line for the person who started it: where it serves, and what to try."""
     where = urls[0]
-    if settings.config is None:
+    if settings.operator is not None:
+        line = (
+            f"Pannier takes its stores from {settings.operator} and serves them on {where}, "
+            f"their status on {admin_url}. Try: curl {where}/v1"
+        )
+    elif settings.config is None:
         line = (
             f"Pannier serves the store default (in memory) on {where}, its status on {admin_url}. "
             f"Try: curl -X PUT {where}/v1/default/Cart/42 -d '{{\"total\": 3}}'"
@@ -142,6 +158,6 @@ sidecar_command = click.Command(
     params=list(options()),
     callback=run,
     short_help="Serve stores on localhost, beside an application.",
-    help="Serve stores on localhost, beside an application.\n\nWithout --config it serves one "
-    "store in memory, named default. Every flag --a-b is also the variable PANNIER_A_B.",
+    help="Serve stores on localhost, beside an application.\n\nWithout --config and --operator it "
+    "serves one store in memory, named default. Every flag --a-b is also the variable PANNIER_A_B.",
 )

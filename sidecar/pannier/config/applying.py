@@ -41,12 +41,17 @@ class Applier:
         for name, reason in configuration.refused.items():
             kind = configuration.refused_types.get(name, "memory")
             self._keeper(name, kind).refuse(reason)
+        for name, reason in configuration.kept.items():
+            keeper = self._keeper(name, "memory")
+            if keeper.running is None:
+                keeper.refuse(reason)
         for name in self._removed_by(configuration):
             self._remove(name)
         table.version = configuration.version
         table.source = configuration.source
         table.error = configuration.error
-        if configuration.stores:
+        if configuration.stores or not configuration.refused:
+            # An operator's configuration may be one of no store.
             table.applied_at = self._clock()
 
     def would_remove(self, configuration: Configuration) -> bool:
@@ -58,15 +63,25 @@ class Applier:
         self._table.error = error
         self._table.applies["rejected"] += 1
 
+    def forget(self, reason: str) -> None:
+        """Serve nothing any more, as before a first configuration; each store finishes first."""
+        for name in list(self._keepers):
+            self._remove(name)
+        table = self._table
+        table.version, table.applied_at, table.error = "", None, reason
+
+    def ends(self) -> dict[str, End | None]:
+        """What became of each wanted store so far; None: not known yet."""
+        return {name: keeper.end for name, keeper in self._keepers.items()}
+
     async def settled(self, within: float) -> dict[str, End | None]:
         """What became of each wanted store after at most `within` seconds; None: not known yet."""
-        keepers = dict(self._keepers)
-        waiting = [asyncio.ensure_future(keeper.decided()) for keeper in keepers.values()]
+        waiting = [asyncio.ensure_future(keeper.decided()) for keeper in self._keepers.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=within)
         for wait in waiting:
             wait.cancel()
-        return {name: keeper.end for name, keeper in keepers.items()}
+        return self.ends()
 
     async def close(self) -> None:
         """Close every store at once; the requests are done by now, or are given up."""
@@ -96,7 +111,8 @@ class Applier:
     def _removed_by(self, configuration: Configuration) -> set[str]:
         if not configuration.complete:
             return set()
-        return self._keepers.keys() - configuration.stores.keys() - configuration.refused.keys()
+        named = {*configuration.stores, *configuration.refused, *configuration.kept}
+        return self._keepers.keys() - named
 
     def _remove(self, name: str) -> None:
         keeper = self._keepers.pop(name)

@@ -40,6 +40,9 @@ class Configuration:
     run."""
     refused_types: Mapping[str, StoreType] = field(default_factory=dict)
     """What those of `refused` say they are, where they say so."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Stores whose source cannot resolve them now, with the reason: whatever runs stays as it is,
+    a pending change included."""
     complete: bool = True
     """Whether a store that is not named is to be removed."""
     error: str | None = None

@@ -37,11 +37,23 @@ def load(settings: SidecarSettings, table: StoreTable) -> Configuration:
     """Where this sidecar's stores come from. Raises ConfigurationRefused."""
     from pannier.config.live import LiveConfiguration
 
+    stream = None
+    if settings.operator is not None:
+        from pannier.config.stream_dialing import StreamSettings
+
+        stream = StreamSettings(
+            operator=settings.operator,
+            token_file=settings.operator_token_file,
+            ca_file=settings.operator_ca_file,
+            last_good_file=settings.last_good_file,
+            last_good_max_age=settings.last_good_max_age,
+        )
     configuration = LiveConfiguration(
         table,
         config=settings.config,
         secrets_dir=settings.secrets_dir,
         leak_threshold=settings.leak_threshold,
+        stream=stream,
     )
     configuration.load()
     return configuration

@@ -49,6 +49,17 @@ class SidecarSettings:
     operator: str | None = None
     """The operator's stream to take the configuration from, `wss://host:port`."""
 
+    operator_token_file: Path = Path("/var/run/secrets/pannier/token")
+    """The service account's projected token, audience `pannier`, read at every dial: it rotates.
+    Until it is there the dial is tried again."""
+
+    operator_ca_file: Path = Path("/var/run/secrets/pannier/ca.crt")
+    """The certificates (PEM) of which one must have signed the operator's, read at every dial."""
+
+    last_good_file: Path | None = None
+    """Where the operator's last good configuration is kept, with its credentials, across a restart
+    of the container: in a volume in memory that nothing else mounts. None: it is not kept."""
+
     last_good_max_age: float = 24 * 3600.0
     """Seconds that a configuration kept across a restart may be served without the operator."""
 
