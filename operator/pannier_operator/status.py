@@ -15,17 +15,14 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import aiohttp
-from kubernetes.aio.client import ApiClient, CustomObjectsApi
-from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client import ApiClient, ApiException
 
+from pannier_operator.cluster import call, said
 from pannier_operator.conditions import patience
 
-GROUP: Final = "pannier.dev"
-VERSION: Final = "v1alpha1"
-PLURAL: Final = "storebackends"
+API_VERSION: Final = "pannier.dev/v1alpha1"
 FIELD_MANAGER: Final = "pannier-operator"
 
 EVERY: Final = 1.0
@@ -75,9 +72,13 @@ class _Pending:
             self.version = version
             self.status = resource.get("status") or {}
 
+    @property
+    def path(self) -> str:
+        return f"/apis/{API_VERSION}/namespaces/{self.namespace}/storebackends/{self.name}"
+
     def reference(self) -> dict[str, Any]:
         return {
-            "apiVersion": f"{GROUP}/{VERSION}",
+            "apiVersion": API_VERSION,
             "kind": "StoreBackend",
             "metadata": {
                 "namespace": self.namespace,
@@ -105,7 +106,7 @@ class StatusWriter:
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._objects = CustomObjectsApi(api_client)
+        self._api = api_client
         self._may_write = may_write
         self._written = written
         self._every = every
@@ -225,19 +226,17 @@ class StatusWriter:
 
     async def _patch(self, pending: _Pending, before: Status, after: Status) -> None:
         try:
-            answer = await self._objects.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                pending.namespace,
-                PLURAL,
-                pending.name,
-                {
+            answer = await call(
+                self._api,
+                "PATCH",
+                f"{pending.path}/status",
+                query={"fieldManager": FIELD_MANAGER},
+                body={
                     "metadata": {"resourceVersion": pending.version},
                     "status": merge_patch(before, after),
                 },
-                field_manager=FIELD_MANAGER,
-                _content_type="application/merge-patch+json",
-                _request_timeout=self._timeout,
+                content_type="application/merge-patch+json",
+                timeout=self._timeout,
             )
         except ApiException as error:
             if error.status == 404:
@@ -245,24 +244,16 @@ class StatusWriter:
             if error.status == 409:
                 await self._look_again(pending)
             raise
-        pending.has(cast("Mapping[str, Any]", answer))
+        pending.has(answer)
 
     async def _look_again(self, pending: _Pending) -> None:
         """After a conflict: somebody changed the resource, or made it anew."""
         try:
-            answer = await self._objects.get_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                pending.namespace,
-                PLURAL,
-                pending.name,
-                _request_timeout=self._timeout,
-            )
+            resource = await call(self._api, "GET", pending.path, timeout=self._timeout)
         except ApiException as error:
             if error.status == 404:
                 raise _Gone from None
             raise
-        resource = cast("Mapping[str, Any]", answer)
         if resource["metadata"]["uid"] != pending.uid:
             raise _Gone
         pending.has(resource)
@@ -286,7 +277,7 @@ class StatusWriter:
                 pending.namespace,
                 pending.name,
                 backoff,
-                told(error),
+                said(error),
             )
 
 
@@ -309,17 +300,6 @@ def merge_patch(before: Status, after: Status) -> dict[str, Any]:
         elif key not in before or was != value:
             patch[key] = value
     return patch
-
-
-def told(error: BaseException) -> str:
-    """An API error in one line: its code and the server's message."""
-    if isinstance(error, ApiException):
-        return f"{error.status} {error.reason}: {str(error.body or '')[:300]}".rstrip(": ")
-    if isinstance(error, TimeoutError):
-        return "the API server did not answer in time"
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return f"the API server was not reached ({type(error).__name__})"
-    return f"{type(error).__name__}: {error}"
 
 
 def _is_newer(version: str, than: str) -> bool:

@@ -297,7 +297,7 @@ async def test_it_is_tried_again_until_the_api_server_is_back(
     finally:
         shop.plane.resume()
     await until(lambda: shop.ready() == "Ready")
-    assert "did not answer in time" in caplog.text
+    assert "no answer in time" in caplog.text
     await writer.close()
 
 
