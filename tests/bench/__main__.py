@@ -18,6 +18,7 @@ from tests.bench.rows import Row, missed, table
 
 PARTS = {
     "sidecar": "tests.bench.sidecar",
+    "cluster": "tests.bench.cluster",
     "hdfs": "tests.bench.hdfs",
     "hdfs-files": "tests.bench.hdfs_files",
 }

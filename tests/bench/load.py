@@ -66,10 +66,12 @@ def wrk(pid: int, port: int, shape: Shape, concurrency: int, seconds: float) -> 
     return Load(int(requests), spent, float(p50), float(p99))
 
 
-def redis_py(port: int, what: str, concurrency: int, seconds: float) -> Load:
+def redis_py(
+    port: int, what: str, concurrency: int, seconds: float, module: str = "tests.bench.redis_py"
+) -> Load:
     """A redis-py program (see `tests.bench.redis_py`) on the server's core, by its own CPU time."""
     done = subprocess.run(
-        ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "tests.bench.redis_py",
+        ["taskset", "-c", SERVER_CORE, sys.executable, "-m", module,
          what, str(port), str(concurrency), str(seconds)],
         capture_output=True, text=True, timeout=seconds + 120,
     )  # fmt: skip

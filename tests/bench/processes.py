@@ -110,12 +110,20 @@ def webdis(directory: Path, redis_port: int) -> Iterator[tuple[int, int]]:
         yield process.pid, port
 
 
-def sidecar_command(directory: Path, redis_port: int, port: int, *arguments: str) -> list[str]:
-    """The command of a sidecar that serves one Redis store named `bench`, else by its defaults."""
-    config = directory / "stores.yaml"
+def one_server(redis_port: int) -> str:
+    """A Redis server, in the words of a document."""
+    return f"host: 127.0.0.1, port: {redis_port}"
+
+
+def sidecar_command(directory: Path, where: str, port: int, *arguments: str) -> list[str]:
+    """The command of a sidecar that serves one store named `bench`, else by its defaults.
+
+    `where` is what its document says under `redis`.
+    """
+    config = directory / f"stores-{port}.yaml"
     config.write_text(
         "apiVersion: pannier.dev/v1alpha1\nkind: StoreBackend\nmetadata: {name: bench}\n"
-        f"spec: {{type: redis, redis: {{host: 127.0.0.1, port: {redis_port}}}}}\n"
+        f"spec: {{type: redis, redis: {{{where}}}}}\n"
     )
     return [
         str(Path(sys.executable).with_name("pannier")), "sidecar", "--config", str(config),
@@ -124,10 +132,10 @@ def sidecar_command(directory: Path, redis_port: int, port: int, *arguments: str
 
 
 @contextmanager
-def sidecar(directory: Path, redis_port: int, *arguments: str) -> Iterator[tuple[int, int]]:
+def sidecar(directory: Path, where: str, *arguments: str) -> Iterator[tuple[int, int]]:
     """A sidecar on the server's core; its pid and port."""
     port = free_port()
-    command = sidecar_command(directory, redis_port, port, *arguments)
+    command = sidecar_command(directory, where, port, *arguments)
     with running(SERVER_CORE, command, directory / f"sidecar-{port}.log", port=port) as process:
         yield process.pid, port
 

@@ -6,11 +6,16 @@ import json
 
 import redis
 
+from pannier.redis_layout import RedisLayout
+
 KEYS = 1000
 SIZE_OF_A_BATCH = 100
 SCHEMA = "Cart"
 PREFIX = "pannier:"
 HASH = PREFIX + SCHEMA
+BUCKETS = 16
+"""Of a schema on a cluster, so that every master has some."""
+IN_BUCKETS = RedisLayout(PREFIX, BUCKETS)
 
 _CART = {
     "customer": "8f14e45f-ceea-467f-a8f5-0a1b2c3d4e5f",
@@ -37,4 +42,17 @@ def store(port: int, schema: str, count: int) -> None:
     for first in range(0, count, 10_000):
         chunk = {key(number): RECORD for number in range(first, min(first + 10_000, count))}
         client.hset(PREFIX + schema, mapping=chunk)
+    client.close()
+
+
+def store_in_buckets(client: redis.RedisCluster, schema: str, count: int) -> None:
+    """The same in a cluster."""
+    buckets: dict[str, dict[str, str]] = {}
+    for number in range(count):
+        name = key(number)
+        buckets.setdefault(IN_BUCKETS.hash_of(schema, name), {})[name] = RECORD
+    for name, mapping in buckets.items():
+        fields = list(mapping.items())
+        for first in range(0, len(fields), 10_000):
+            client.hset(name, mapping=dict(fields[first : first + 10_000]))
     client.close()

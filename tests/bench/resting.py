@@ -27,10 +27,10 @@ MOST_MEMORY = 45.0
 MOST_CPU = 0.4
 
 
-def rows(directory: Path, redis_port: int, options: argparse.Namespace) -> list[Row]:
+def rows(directory: Path, where: str, options: argparse.Namespace) -> list[Row]:
     """Idle memory and cold start."""
-    resident = median(idle_memory(directory, redis_port) for _ in range(1 if options.quick else 3))
-    start = median(cold_start(directory, redis_port) for _ in range(options.rounds))
+    resident = median(idle_memory(directory, where) for _ in range(1 if options.quick else 3))
+    start = median(cold_start(directory, where) for _ in range(options.rounds))
     return [
         Row(
             subject="sidecar",
@@ -49,9 +49,9 @@ def rows(directory: Path, redis_port: int, options: argparse.Namespace) -> list[
     ]
 
 
-def idle_memory(directory: Path, redis_port: int) -> float:
-    """Resident MB of a sidecar with one Redis store, after 100 requests and a rest."""
-    with sidecar(directory, redis_port) as (pid, port):
+def idle_memory(directory: Path, where: str) -> float:
+    """Resident MB of a sidecar with one store, after 100 requests and a rest."""
+    with sidecar(directory, where) as (pid, port):
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         for number in range(100):
             path = f"/v1/bench/{records.SCHEMA}/{records.key(number)}"
@@ -66,10 +66,10 @@ def idle_memory(directory: Path, redis_port: int) -> float:
         return resident
 
 
-def cold_start(directory: Path, redis_port: int) -> float:
+def cold_start(directory: Path, where: str) -> float:
     """CPU seconds that a new sidecar has spent when it gives its first 200 from Redis."""
     port = free_port()
-    command = sidecar_command(directory, redis_port, port)
+    command = sidecar_command(directory, where, port)
     with running(SERVER_CORE, command, directory / "cold.log") as process:
         deadline = time.monotonic() + START_SECONDS
         while not answers(port):

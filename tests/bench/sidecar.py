@@ -13,7 +13,7 @@ from statistics import median
 
 from tests.bench import records, resting, streaming
 from tests.bench.load import Load, Shape, middle, redis_py, wrk
-from tests.bench.processes import redis_server, sidecar, webdis
+from tests.bench.processes import one_server, redis_server, sidecar, webdis
 from tests.bench.rows import Row
 
 LANE = "sidecar"
@@ -37,9 +37,10 @@ def run(options: argparse.Namespace) -> list[Row]:
         with redis_server(directory) as redis_port:
             records.store(redis_port, records.SCHEMA, records.KEYS)
             if wanted(options, "records"):
-                rows += compare(cells_of(directory, redis_port, options), options)
+                loads = measured(cells_of(directory, redis_port, options), options)
+                rows += [row_of(cell, loads) for cell in loads]
             if wanted(options, "resting"):
-                rows += resting.rows(directory, redis_port, options)
+                rows += resting.rows(directory, one_server(redis_port), options)
             if wanted(options, "export"):
                 rows += streaming.rows(directory, redis_port, options)
         return rows
@@ -62,8 +63,8 @@ def cells_of(directory: Path, redis_port: int, options: argparse.Namespace) -> C
     """Start every server and say how each cell is measured, neighbours to be compared."""
     cells = Cells()
     seconds = 1 if options.quick else 3
-    lane = cells.enter_context(sidecar(directory, redis_port))
-    no_lane = cells.enter_context(sidecar(directory, redis_port, "--no-fast-lane"))
+    lane = cells.enter_context(sidecar(directory, one_server(redis_port)))
+    no_lane = cells.enter_context(sidecar(directory, one_server(redis_port), "--no-fast-lane"))
     other = cells.enter_context(webdis(directory, redis_port))
     path = f"/v1/bench/{records.SCHEMA}/"
     shapes = {
@@ -120,15 +121,15 @@ def program(port: int, what: str, concurrency: int, seconds: float) -> Callable[
     return lambda: redis_py(port, what, concurrency, seconds)
 
 
-def compare(cells: Cells, options: argparse.Namespace) -> list[Row]:
-    """Measure every cell in each round, and make rows of the medians."""
+def measured(cells: Cells, options: argparse.Namespace) -> dict[Cell, list[Load]]:
+    """Measure every cell once in each round."""
     loads: dict[Cell, list[Load]] = {cell: [] for cell in cells.measure}
     with cells:
         for number in range(options.rounds):
             print(f"bench: round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
             for cell, measure in cells.measure.items():
                 loads[cell].append(measure())
-    return [row_of(cell, loads) for cell in loads]
+    return loads
 
 
 def row_of(cell: Cell, loads: dict[Cell, list[Load]]) -> Row:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 from tests.bench import records
 from tests.bench.load import Load, redis_py
-from tests.bench.processes import CannotMeasure, cpu_seconds, memory, sidecar
+from tests.bench.processes import CannotMeasure, cpu_seconds, memory, one_server, sidecar
 from tests.bench.rows import Row
 
 SMALL, LARGE = 100_000, 1_000_000
@@ -20,18 +21,34 @@ LEAST_SPEED = 0.5
 
 def rows(directory: Path, redis_port: int, options: argparse.Namespace) -> list[Row]:
     """Records by CPU second, and peak memory of ten times as many records."""
-    small, large = (SMALL // 10, LARGE // 10) if options.quick else (SMALL, LARGE)
-    for count in (small, large):
+    for count in sizes(options):
         records.store(redis_port, schema_of(count), count)
+
+    def loop(schema: str) -> Load:
+        return redis_py(redis_port, f"scan:{records.PREFIX}{schema}", 1, 0)
+
+    return compared(directory, one_server(redis_port), loop, options)
+
+
+def sizes(options: argparse.Namespace) -> tuple[int, int]:
+    """How many records the two exported schemas hold (`schema_of` names them)."""
+    return (SMALL // 10, LARGE // 10) if options.quick else (SMALL, LARGE)
+
+
+def compared(
+    directory: Path, where: str, loop: Callable[[str], Load], options: argparse.Namespace
+) -> list[Row]:
+    """The export of a store beside a redis-py `loop` of HSCAN over the schema it is given."""
+    small, large = sizes(options)
     ours: list[Load] = []
     theirs: list[Load] = []
     peaks: dict[int, list[float]] = {small: [], large: []}
     for _ in range(min(options.rounds, 3)):
         for count in (small, large):
-            load, peak = export(directory, redis_port, count)
+            load, peak = export(directory, where, count)
             peaks[count].append(peak)
         ours.append(load)
-        theirs.append(redis_py(redis_port, f"scan:{records.PREFIX}{schema_of(large)}", 1, 0))
+        theirs.append(loop(schema_of(large)))
     speed = median(load.per_cpu_second for load in ours)
     other = median(load.per_cpu_second for load in theirs)
     growth = median(peaks[large]) / median(peaks[small])
@@ -62,9 +79,9 @@ def schema_of(count: int) -> str:
     return f"Export{count}"
 
 
-def export(directory: Path, redis_port: int, count: int) -> tuple[Load, float]:
+def export(directory: Path, where: str, count: int) -> tuple[Load, float]:
     """Stream a schema from a fresh sidecar: the load, and the sidecar's peak memory in MB."""
-    with sidecar(directory, redis_port) as (pid, port):
+    with sidecar(directory, where) as (pid, port):
         before = cpu_seconds(pid)
         began = time.monotonic()
         lines = drain(port, f"/v1/bench/{schema_of(count)}")

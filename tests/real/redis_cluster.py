@@ -1,32 +1,48 @@
-"""A real Redis Cluster of six nodes: three masters, each with a replica."""
+"""A real Redis Cluster: three masters, each with a replica where a test has a use for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from tests.real.certificates import Certificates
 from tests.real.programs import free_port
 from tests.real.redis import ALWAYS_SYNCED, RedisServer, until
 
 SLOTS = 16384
 
 
-class Cluster:
-    """The nodes: masters are the first three at the start, replicas the others."""
+MASTERS = 3
 
-    def __init__(self, directory: Path) -> None:
+
+class Cluster:
+    """The nodes: masters are the first three at the start, replicas the others.
+
+    With `certificates` it speaks TLS to clients, on ports of their own, and among its nodes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        replicas: bool = True,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.nodes: list[RedisServer] = []
-        for number in range(6):
+        if certificates is not None:
+            options = ("--tls-cluster", "yes", "--tls-replication", "yes", *options)
+        for number in range(2 * MASTERS if replicas else MASTERS):
             place = directory / f"node-{number}"
             place.mkdir()
             self.nodes.append(RedisServer(
-                place, *ALWAYS_SYNCED, "--cluster-enabled", "yes",
+                place, "--cluster-enabled", "yes",
                 "--cluster-port", str(free_port()), "--cluster-node-timeout", "1000",
-                "--repl-diskless-sync-delay", "0",
+                "--repl-diskless-sync-delay", "0", *options, certificates=certificates,
             ))  # fmt: skip
 
     def start(self) -> None:
@@ -36,12 +52,11 @@ class Cluster:
         first = self.nodes[0]
         buses = [node.options[node.options.index("--cluster-port") + 1] for node in self.nodes]
         for node, bus in zip(self.nodes[1:], buses[1:], strict=True):
-            first.call("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        for number in range(3):
-            start, end = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
+            first.call("CLUSTER", "MEET", "127.0.0.1", node.tls_port or node.port, bus)
+        for number in range(MASTERS):
+            start, end = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS - 1
             self.nodes[number].call("CLUSTER", "ADDSLOTSRANGE", start, end)
-        for number in range(3):
-            master, replica = self.nodes[number], self.nodes[number + 3]
+        for master, replica in zip(self.nodes, self.nodes[MASTERS:], strict=False):
             identity = master.call("CLUSTER", "MYID").decode()
             until(lambda r=replica, i=identity: i in nodes_of(r), "all nodes know each other", 30)
             replica.call("CLUSTER", "REPLICATE", identity)
@@ -56,11 +71,14 @@ class Cluster:
             if raw(node, "ROLE")[0] == b"slave" and raw(node, "ROLE")[3] != b"connected":
                 return False
         masters = [raw(node, "ROLE") for node in running if raw(node, "ROLE")[0] == b"master"]
-        return len(masters) == 3 and (len(running) < 6 or all(role[2] for role in masters))
+        if len(masters) != MASTERS:
+            return False
+        return len(running) < 2 * MASTERS or all(role[2] for role in masters)
 
     @property
     def addresses(self) -> list[str]:
-        return [f"127.0.0.1:{node.port}" for node in self.nodes]
+        """Where its clients find it: with TLS where it has that."""
+        return [f"127.0.0.1:{node.tls_port or node.port}" for node in self.nodes]
 
     def owner_of(self, key: str) -> RedisServer:
         """The running master that has the key's slot."""
@@ -98,9 +116,9 @@ def nodes_of(node: RedisServer) -> str:
 
 
 @contextmanager
-def redis_cluster_of(directory: Path) -> Iterator[Cluster]:
-    """A cluster of six nodes, ready."""
-    cluster = Cluster(directory)
+def redis_cluster_of(directory: Path, *options: str, **settings: Any) -> Iterator[Cluster]:
+    """A cluster, ready. Every acknowledged write survives a SIGKILL, unless `options` say else."""
+    cluster = Cluster(directory, *(options or ALWAYS_SYNCED), **settings)
     try:
         cluster.start()
         yield cluster

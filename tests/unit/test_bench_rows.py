@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bench import cluster
 from tests.bench.load import Load
 from tests.bench.rows import Row, missed, table
 from tests.bench.sidecar import LANE, PIPELINE, WEBDIS, Cell, row_of, times_faster
@@ -55,3 +56,21 @@ def test_a_batch_is_compared_with_the_pipeline_by_record() -> None:
     cell: Cell = (LANE, "batchGet", 8)
     row = row_of(cell, {cell: [load(80)], (PIPELINE, "batchGet", 1): [load(100)]})
     assert row.ratio == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "one", "driver", "ratio"),
+    [(30_000, 30_000, 10_000, 1.25), (30_000, 30_000, 40_000, 0.5), (20_000, 50_000, 5_000, 0.5)],
+)
+def test_on_a_cluster_the_harder_of_two_targets_counts(
+    ours: float, one: float, driver: float, ratio: float
+) -> None:
+    loads: dict[Cell, list[Load]] = {
+        (cluster.LANE, "GET", 32): [load(ours)],
+        (cluster.ONE, "GET", 32): [load(one)],
+        (cluster.DRIVER, "GET", 32): [load(driver)],
+    }
+    row = cluster.row_of((cluster.LANE, "GET", 32), loads)
+    assert row.ratio == pytest.approx(ratio)
+    assert row.measured == f"{ours / one:.2f}x one Redis"
+    assert cluster.row_of((cluster.DRIVER, "GET", 32), loads).ratio is None
