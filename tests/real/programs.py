@@ -20,6 +20,7 @@ DEBIAN_PACKAGES = {
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
     "openssl": "openssl",
+    "chromium": "chromium",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "java": "openjdk-17-jdk-headless",

@@ -78,7 +78,11 @@ class Admin:
             return Answer(200, JSON, msgspec.json.encode(status(self._serving)))
         from pannier.server import status_page
 
-        return status_page.answer(status(self._serving))
+        return status_page.answer(
+            status(self._serving),
+            self._serving.table,
+            follows_operator=self._serving.settings.operator is not None,
+        )
 
     def _readiness(self, startup: bool) -> Answer:
         reasons = self._startup_reasons() if startup else self._reasons()

@@ -1,7 +1,7 @@
-"""The status page: the figures of /v1/status for a person, with no asset from outside.
+"""The status page: /v1/status for a person, with what idle cleanup closed; no asset from outside.
 
 Each store is a pannier on the bicycle's rack; its bag fills with the connections in use. The page
-fetches itself every two seconds and swaps its main part, so there is one renderer, this one. Its
+fetches itself every second and swaps what has changed, so there is one renderer, this one. Its
 Content-Security-Policy allows exactly the style and the script below, by their hashes.
 """
 
@@ -11,7 +11,12 @@ from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
+from pannier.config.served import ServedStore, StoreTable
+from pannier.config.units import format_duration
+from pannier.metrics import PoolFigures, pools_of
+from pannier.pool.slots import CloseReason
 from pannier.server.answers import Answer
 
 STYLE = """
@@ -34,11 +39,12 @@ header .bag{fill:var(--use);stroke:none}header .spokes{stroke-width:1.5;stroke:v
 @keyframes roll{to{transform:rotate(360deg)}}@keyframes bob{to{transform:translateY(-1.5px)}}
 h1{margin:0;font-size:34px;line-height:1.15;letter-spacing:-.02em}
 h2{margin:0;font-size:20px;overflow-wrap:anywhere}
-p{margin:2px 0}.faint{color:var(--faint)}.error{color:var(--bad);overflow-wrap:anywhere}
+p{margin:2px 0}.faint{color:var(--faint)}.good{color:var(--good)}.warn{color:var(--warn)}
+.error{color:var(--bad);overflow-wrap:anywhere}
 .stores{display:grid;gap:18px;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));
 list-style:none;margin:0;padding:0}
 .store{background:var(--card);border:1px solid var(--line);border-radius:14px 14px 26px 26px;
-padding:18px 20px 20px;border-top:6px solid var(--good)}
+padding:18px 20px 20px;border-top:6px solid var(--good);min-width:0}
 .store.connecting,.store.draining{border-top-color:var(--warn)}
 .store.unavailable,.store.rejected{border-top-color:var(--bad)}
 .top{display:flex;justify-content:space-between;gap:12px;align-items:baseline}
@@ -51,25 +57,36 @@ background:var(--empty)}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(62px,1fr));gap:6px;margin:0}
 dt{font-size:13px;color:var(--faint)}dd{margin:0;font-size:22px;font-weight:600;
 font-variant-numeric:tabular-nums;line-height:1.2}
+.closed{margin-top:14px;padding-top:12px;border-top:1px solid var(--line);font-size:14px}
+.closed b{font-size:16px;font-variant-numeric:tabular-nums}
+.store .error{margin-top:12px;padding-left:10px;border-left:3px solid;font-size:14px;
+line-height:1.45}.store.ready .error{color:var(--warn)}
 footer{padding:26px 20px 36px;color:var(--faint);font-size:14px}a{color:inherit}
+a:focus-visible{outline:2px solid var(--use);outline-offset:3px;border-radius:3px}
 .stale main{opacity:.45}.lost{display:none}.stale .lost{display:inline;color:var(--bad)}
 """
 
 SCRIPT = """
-const wait = 2000;
+const wait = 1000;
 async function refresh() {
+  if (!document.hidden) await fetched();
+  setTimeout(refresh, wait);
+}
+async function fetched() {
   try {
     const answer = await fetch(location.href, {cache: "no-store"});
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const main = document.querySelector("main"), fresh = page.querySelector("main");
-    if (main.innerHTML !== fresh.innerHTML) main.innerHTML = fresh.innerHTML;
+    for (const part of ["words", "stores"]) {
+      const shown = document.getElementById(part), fresh = page.getElementById(part);
+      if (shown.innerHTML !== fresh.innerHTML) shown.innerHTML = fresh.innerHTML;
+    }
+    document.querySelector("header").className = page.querySelector("header").className;
     document.title = page.title;
     document.body.classList.remove("stale");
   } catch (error) {
     document.body.classList.add("stale");
   }
-  setTimeout(refresh, wait);
 }
 setTimeout(refresh, wait);
 """
@@ -84,6 +101,22 @@ BICYCLE = """<svg viewBox="0 0 160 100" role="img" aria-label="A bicycle with pa
 </g></svg>"""
 
 
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#b4532a" d="M5 9h22'
+    'a2 2 0 0 1 2 2v12a6 6 0 0 1-6 6H9a6 6 0 0 1-6-6V11a2 2 0 0 1 2-2z"/>'
+    '<path fill="none" stroke="#b4532a" stroke-width="3" d="M10 9V4h12v5"/></svg>'
+)
+"""Without one a browser asks for /favicon.ico."""
+
+REASONS: dict[CloseReason, str] = {
+    "lifetime": "for their age",
+    "broken": "broken",
+    "drain": "as their backend was left",
+    "shrink": "as the pool shrank",
+}
+"""Why connections are closed, other than for being idle."""
+
+
 def hash_source(text: str) -> str:
     """The CSP source that allows exactly this inline text."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
@@ -93,20 +126,24 @@ FIELDS = (
     "Content-Type: text/html; charset=utf-8\r\n"
     "Content-Security-Policy: default-src 'none'; "
     f"style-src {hash_source(STYLE)}; script-src {hash_source(SCRIPT)}; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
     "Cache-Control: no-store\r\n"
     "Referrer-Policy: no-referrer\r\n"
     "X-Content-Type-Options: nosniff\r\n"
 ).encode()
 
 
-def answer(status: dict[str, Any]) -> Answer:
-    """The page for a document of /v1/status."""
-    return Answer(200, FIELDS, page(status).encode())
+def answer(status: dict[str, Any], table: StoreTable, *, follows_operator: bool) -> Answer:
+    """The page for a document of /v1/status and the table it was made from."""
+    stream = table.stream_connected if follows_operator else None
+    return Answer(200, FIELDS, page(status, table.stores, stream).encode())
 
 
-def page(status: dict[str, Any]) -> str:
-    """The page's HTML; every text in it is escaped."""
+def page(status: dict[str, Any], served: dict[str, ServedStore], stream: bool | None) -> str:
+    """The page's HTML; every text in it is escaped.
+
+    `stream`: whether the operator is connected; None where there is none to connect to.
+    """
     stores = status["stores"]
     ready = sum(store["state"] == "ready" for store in stores)
     rolling = " class=rolling" if stores and ready == len(stores) else ""
@@ -114,11 +151,13 @@ def page(status: dict[str, Any]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
+        f'<link rel="icon" href="data:image/svg+xml,{quote(ICON)}">'
         f"<title>Pannier: {summary(ready, len(stores))}</title>"
         f"<style>{STYLE}</style></head><body><main>"
-        f"<header{rolling}>{BICYCLE}<div><h1>Pannier</h1><p>{summary(ready, len(stores))}</p>"
-        f"{configuration(status['config'])}</div></header>"
-        f"<ul class=stores>{''.join(map(card, stores))}</ul></main>"
+        f"<header{rolling}>{BICYCLE}<div><h1>Pannier</h1><div id=words>"
+        f"<p>{summary(ready, len(stores))}</p>{configuration(status['config'])}"
+        f"{connection(stream)}</div></div></header><ul class=stores id=stores>"
+        f"{''.join(card(store, served.get(store['name'])) for store in stores)}</ul></main>"
         f"<footer>Version {escape(status['version'])} · "
         '<a href="/v1/status">status</a> · <a href="/metrics">metrics</a> · '
         '<a href="/healthz">health</a> · <a href="/readyz">readiness</a> '
@@ -147,14 +186,32 @@ def configuration(config: dict[str, Any]) -> str:
     return f"<p class=faint>{', '.join(parts)}</p>{error}"
 
 
-def card(store: dict[str, Any]) -> str:
+def connection(stream: bool | None) -> str:
+    """Whether the operator is connected, where there is one."""
+    if stream is None:
+        return ""
+    if stream:
+        return "<p class=good>The operator is connected.</p>"
+    return (
+        "<p class=warn>The operator is not connected: what was configured last is served, and "
+        "changes do not arrive.</p>"
+    )
+
+
+def card(store: dict[str, Any], served: ServedStore | None) -> str:
     """One store."""
     state, pool = escape(store["state"]), store["pool"]
     error = f"<p class=error>{escape(store['error'])}</p>" if store["error"] else ""
+    if pool["max"]:
+        body = gauge(pool) + (closings(served) if served is not None else "")
+    elif store["type"] == "memory":
+        body = "<p class=faint>No pool: it lives in memory.</p>"
+    else:
+        body = "<p class=faint>No pool yet.</p>"
     return (
         f'<li class="store {state}"><div class=top><h2>{escape(store["name"])}</h2>'
-        f"<span class=state>{state}</span></div><p class=faint>{escape(store['type'])}</p>{error}"
-        f"{gauge(pool) if pool['max'] else '<p class=faint>No pool: it lives in memory.</p>'}</li>"
+        f"<span class=state>{state}</span></div><p class=faint>{escape(store['type'])}</p>"
+        f"{body}{error}</li>"
     )
 
 
@@ -167,6 +224,23 @@ def gauge(pool: dict[str, int]) -> str:
         bars += f'<rect class={name} x="{left:.2f}%" width="{width:.2f}%" height="100%"/>'
         left += width
     figures = (("in use", "in_use"), ("idle", "idle"), ("waiting", "pending"), ("max", "max"))
-    rows = "".join(f"<div><dt>{label}</dt><dd>{pool[name]}</dd></div>" for label, name in figures)
+    rows = "".join(
+        f"<div{' class=warn' if name == 'pending' and pool[name] else ''}>"
+        f"<dt>{label}</dt><dd>{pool[name]}</dd></div>"
+        for label, name in figures
+    )
     label = f"{pool['in_use']} of {pool['max']} connections in use"
     return f'<svg class=gauge role="img" aria-label="{label}">{bars}</svg><dl>{rows}</dl>'
+
+
+def closings(served: ServedStore) -> str:
+    """How many connections idle cleanup has closed and when it does; then the other reasons."""
+    closed = PoolFigures(served).counters.closed
+    others = [f"{closed[name]} {words}" for name, words in REASONS.items() if closed[name]]
+    also = f"<p class=faint>Closed otherwise: {', '.join(others)}</p>" if others else ""
+    settings = pools_of(served)[0].settings
+    when = format_duration(settings.idle_timeout)
+    return (
+        f"<div class=closed><p>Idle cleanup: <b>{closed['idle']}</b> closed</p>"
+        f"<p class=faint>each after {when} without use, down to {settings.min_idle}</p>{also}</div>"
+    )
