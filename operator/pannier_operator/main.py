@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,9 +163,17 @@ def run(**values: Any) -> int:
     from pannier_operator.life import live
 
     logs.configure(settings.log_format, settings.log_level)
+    quieten(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(live(settings))
     return 0
+
+
+def quieten(level: str) -> None:
+    """Hear of the libraries what is wrong; of kopf, which tells of each event, all at debug."""
+    logging.getLogger("aiohttp_retry").setLevel(logging.WARNING)
+    if level != "debug":
+        logging.getLogger("kopf").setLevel(logging.WARNING)
 
 
 operator_command = click.Command(

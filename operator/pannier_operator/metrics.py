@@ -18,8 +18,8 @@ from pannier.histograms import Histogram
 from pannier.metrics import CONTENT_TYPE, add_seconds, histogram_family
 from pannier.version import installed_version
 
-PUSH_RESULTS: Final = ("applied", "pending", "rejected", "unanswered")
-"""What became of a push: all stores applied, some pending, some rejected, no answer."""
+PUSH_RESULTS: Final = ("applied", "pending", "rejected", "timeout", "failed")
+"""What became of a push, until the streams bring their own counters."""
 RECONCILE_RESULTS: Final = ("ok", "error")
 INJECTION_RESULTS: Final = ("injected", "present", "skipped", "refused", "error")
 """What an admission review came to; counted from 0 on, so that a rate has a beginning."""
