@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pannier_operator.metrics import Counts, families
 from tests.unit.test_metrics import CONTRACT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,13 +20,9 @@ BOARDS = {
 by_board = pytest.mark.parametrize("name", ["pannier-operator", "pannier-sidecars"])
 
 OPERATOR = {
-    f"pannier_operator_{name}"
-    for name in (
-        "streams", "pushes_total", "push_seconds", "reconciles_total", "reconcile_seconds",
-        "queue_depth", "storebackends", "injections_total", "leader",
-    )
-}  # fmt: skip
-"""The operator's half of the contract."""
+    family.name + ("_total" if family.type == "counter" else "") for family in families(Counts())
+} - {"pannier_build_info"}
+"""Every metric of the operator's own."""
 PROCESS = {
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",

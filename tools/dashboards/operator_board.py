@@ -92,7 +92,10 @@ def at_a_glance() -> Row:
             stat(
                 "Store backends",
                 "Resources the operator knows.",
-                Query(f"sum(max by (type, ready) (pannier_operator_storebackends{{{POD}}}))"),
+                Query(
+                    f"sum(max by (type, ready) (pannier_operator_storebackends{{{POD}}}))"
+                    " or vector(0)"
+                ),
                 steps=((None, QUIET),),
             ),
             stat(

@@ -74,9 +74,13 @@ IN_USE: Final = (
 """Of the sidecar whose pool is fullest; a store without a pool has none."""
 
 
-def of_a_sidecar(metric: str) -> str:
-    """A metric of the process, of sidecars alone: an application's own has the same name."""
-    return f"{metric}{{{POD}}} and on (instance) pannier_build_info"
+SIDECAR: Final = "pannier_config_stream_connected"
+"""The one series that each sidecar has, and nobody else."""
+
+
+def of_a_sidecar(series: str) -> str:
+    """What others expose too, of sidecars alone."""
+    return f"{series} and on (instance) {SIDECAR}"
 
 
 def sidecars() -> Json:
@@ -88,13 +92,13 @@ def sidecars() -> Json:
             choice(
                 "namespace",
                 "Namespace",
-                "label_values(pannier_build_info, namespace)",
+                f"label_values({SIDECAR}, namespace)",
                 several=False,
             ),
             choice(
                 "pod",
                 "Pod",
-                'label_values(pannier_build_info{namespace=~"$namespace"}, pod)',
+                f'label_values({SIDECAR}{{namespace=~"$namespace"}}, pod)',
                 several=True,
             ),
             choice(
@@ -114,7 +118,7 @@ def at_a_glance() -> Row:
             stat(
                 "Sidecars",
                 "Sidecars that Prometheus reaches.",
-                Query(f"count(pannier_build_info{{{POD}}})"),
+                Query(f"count({SIDECAR}{{{POD}}})"),
             ),
             stat(
                 "Backends up",
@@ -432,23 +436,28 @@ def process() -> Row:
             timeseries(
                 "CPU",
                 "Cores, each sidecar.",
-                Query(
-                    f"rate(process_cpu_seconds_total{{{POD}}}{WINDOW})"
-                    " and on (instance) pannier_build_info",
-                    "{{pod}}",
-                ),
+                Query(of_a_sidecar(f"rate(process_cpu_seconds_total{{{POD}}}{WINDOW})"), "{{pod}}"),
                 unit="short",
             ),
             timeseries(
                 "Memory",
                 "Resident, each sidecar.",
-                Query(of_a_sidecar("process_resident_memory_bytes"), "{{pod}}"),
+                Query(of_a_sidecar(f"process_resident_memory_bytes{{{POD}}}"), "{{pod}}"),
                 unit="bytes",
             ),
             timeseries(
                 "Open files",
                 "Connections of clients and backends; against the limit, new clients are refused.",
-                Query(of_a_sidecar("process_open_fds"), "{{pod}}"),
+                Query(of_a_sidecar(f"process_open_fds{{{POD}}}"), "{{pod}}"),
+                unit="short",
+            ),
+            timeseries(
+                "Builds",
+                "Sidecars by the version of their build.",
+                Query(
+                    f"count by (version) ({of_a_sidecar(f'pannier_build_info{{{POD}}}')})",
+                    "{{version}}",
+                ),
                 unit="short",
             ),
         ),

@@ -3,7 +3,8 @@
 `cart-1` has four stores: `carts` is asked in bursts and rests between them, `slow` has a small pool
 before a Redis whose answers are held back, `doomed` loses its Redis, `notes` is in memory. `cart-2`
 serves the same and nothing happens to it. The story is told once; the times at which each part of
-it was true are kept, so that many tests can ask Prometheus about them afterwards.
+it was true are kept, so that many tests can ask Prometheus about them afterwards. `cart-3` is to
+be configured by an operator that is not there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.real.programs import free_port
 from tests.real.prometheus import Prometheus, prometheus
 from tests.real.prometheus_parts.boards import alerts
 from tests.real.proxy import proxy
@@ -137,12 +139,15 @@ def told(directory: Path) -> Iterator[Story]:
             )
             for file in (config, calm)
         )
+        # wait=False: it is never ready.
+        operator = f"wss://127.0.0.1:{free_port()}"
+        third = parts.enter_context(sidecar(directory, "--operator", operator, wait=False))
         watching = parts.enter_context(
             prometheus(
                 directory,
                 {
                     f"127.0.0.1:{one.admin_port}": {"namespace": "shop", "pod": pod}
-                    for pod, one in (("cart-1", first), ("cart-2", second))
+                    for pod, one in (("cart-1", first), ("cart-2", second), ("cart-3", third))
                 },
             )
         )
@@ -159,7 +164,7 @@ def told(directory: Path) -> Iterator[Story]:
         story.begun = seen(watching, "vector(time())", lambda values: bool(values))
         closed_idle = 'increase(pannier_pool_closed_total{pod="cart-1",reason="idle"}[4s]) > 0'
         seen(watching, closed_idle, bool)
-        story.healthy = seen(watching, "sum_over_time(up[7s]) >= 13", two)
+        story.healthy = seen(watching, "sum_over_time(up[7s]) >= 13", lambda them: len(them) == 3)
 
         slow.delay = HELD_BACK
         doomed.kill()
@@ -201,9 +206,9 @@ def seen(watching: Prometheus, expression: str, enough: Callable[[list[float]], 
 
 
 def all_hold(watching: Prometheus) -> float:
-    """When every alert held at once, but for that of a stream: a file's sidecar has none."""
+    """When every alert held at once."""
     when = 0.0
-    expressions = [text for name, text in alerts().items() if name != "PannierStreamDown"]
+    expressions = list(alerts().values())
 
     def came() -> bool:
         nonlocal when
