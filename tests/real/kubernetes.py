@@ -6,7 +6,7 @@ of the run by the pids that were started. A test works in a namespace of its own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +54,30 @@ def install_crd(plane: ControlPlane) -> None:
     """Let the cluster know StoreBackends."""
     plane.kubectl("apply", "--filename", str(CRD))
     plane.kubectl("wait", "--for=condition=Established", "--filename", str(CRD), "--timeout=60s")
+
+
+def render_chart(plane: ControlPlane, namespace: str, *settings: str) -> str:
+    """What `helm template` makes of the chart, as YAML; `settings` are `--set` ones."""
+    version = plane.api.call("GET", "/version")["gitVersion"]
+    chosen = [part for setting in settings for part in ("--set", setting)]
+    return plane.helm(
+        "template", "pannier", str(CHART), "--namespace", namespace, "--kube-version", version,
+        *chosen,
+    )  # fmt: skip
+
+
+def install_operator_rbac(
+    plane: ControlPlane, namespace: str, *, watch: Sequence[str] = ()
+) -> Path:
+    """Give an operator in `namespace` the rights that the chart gives it, and those alone.
+
+    It serves the namespaces `watch`, or without any the whole cluster. The result is a kubeconfig
+    that acts as its ServiceAccount; the cluster knows StoreBackends afterwards.
+    """
+    settings = [f"watchNamespaces={{{','.join(watch)}}}"] if watch else []
+    plane.apply(render_chart(plane, namespace, *settings))
+    plane.kubectl("wait", "--for=condition=Established", "--filename", str(CRD), "--timeout=60s")
+    return plane.kubeconfig_for(namespace, "pannier-operator")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,26 @@
+{{/* What several templates say in the same words. */}}
+
+{{/* The labels of everything the chart creates. */}}
+{{- define "pannier.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: pannier
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The name of what is the cluster's: two releases serve different namespaces side by side. */}}
+{{- define "pannier.clusterName" -}}
+pannier-operator-{{ .Release.Namespace }}
+{{- end }}
+
+{{/* The operator as the subject of a binding. */}}
+{{- define "pannier.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .Values.serviceAccount.name }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
