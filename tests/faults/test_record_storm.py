@@ -1,4 +1,4 @@
-"""Clients that vanish and connections that are killed, at random, on a real Redis.
+"""Clients that vanish and connections that are killed, at random, on a real Redis and a Cluster.
 
 No answer goes to the wrong request, nothing is counted twice or lost, and every gauge is back at
 what is real once the storm is over.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pannier.aio.stores.grouped_cluster import GroupedClusterStore
 from pannier.aio.stores.grouped_redis import GroupedRedisStore
 from pannier.config.served import Generation, ServedStore, StoreTable
 from pannier.counting import HttpCounts
@@ -21,7 +24,9 @@ from pannier.metrics import Metrics
 from pannier.server import record_calls
 from pannier.server.answers import Answer
 from pannier.server.record_calls import RecordRequest
+from tests.faults.redis_load import eventually
 from tests.real.redis import RedisServer
+from tests.real.redis_cluster import redis_cluster_of
 
 REQUESTS = 4000
 WORKERS = 64
@@ -72,42 +77,61 @@ class Storm:
             self.wrong.append(f"{request.key} was answered {answer.body[:60]!r}")
 
 
-async def killer(server: RedisServer, storm: Storm) -> int:
+async def killer(servers: list[RedisServer], storm: Storm) -> int:
     """Kill our connections, one after the other, while the storm lasts."""
     killed = 0
     while storm.left > 0:
         await asyncio.sleep(0.01)
-        clients = connections(server)
+        clients = connections(servers)
         if clients:
-            server.call("CLIENT", "KILL", "ID", storm.random.choice(clients))
+            server, client = storm.random.choice(clients)
+            server.call("CLIENT", "KILL", "ID", client)
             killed += 1
     return killed
 
 
-def connections(server: RedisServer) -> list[str]:
-    """The ids of the connections that are ours, as the server sees them."""
-    client = server.client()
-    found = [one["id"] for one in client.client_list() if one["name"] == "pannier"]
-    client.close()
+def connections(servers: list[RedisServer]) -> list[tuple[RedisServer, str]]:
+    """The connections that are ours, as the servers see them: where, and their ids."""
+    found = []
+    for server in servers:
+        client = server.client()
+        ours = [one["id"] for one in client.client_list() if one["name"] == "pannier"]
+        found += [(server, number) for number in ours]
+        client.close()
     return found
+
+
+@pytest.fixture(params=["one server", "cluster"])
+def servers(
+    request: pytest.FixtureRequest, own_redis: Callable[..., RedisServer], tmp_path: Path
+) -> Iterator[list[RedisServer]]:
+    """One server, or the nodes of a cluster."""
+    if request.param == "one server":
+        yield [own_redis()]
+    else:
+        with redis_cluster_of(tmp_path, "--appendonly", "no", replicas=False) as cluster:
+            yield cluster.nodes
+
+
+def store_on(servers: list[RedisServer]) -> GroupedRedisStore | GroupedClusterStore:
+    settings: dict[str, Any] = {
+        "max_connections": CONNECTIONS, "min_idle": 1, "connection_timeout": 10,
+        "request_timeout": 10, "max_waiting": 1000,
+    }  # fmt: skip
+    if len(servers) == 1:
+        return GroupedRedisStore(port=servers[0].port, **settings)
+    nodes = [f"127.0.0.1:{server.port}" for server in servers]
+    return GroupedClusterStore(nodes, hash_buckets=16, **settings)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_answer_goes_astray_and_no_gauge_drifts(
-    own_redis: Callable[..., RedisServer], seed: int
+    servers: list[RedisServer], seed: int
 ) -> None:
-    server = own_redis()
-    store = GroupedRedisStore(
-        port=server.port,
-        max_connections=CONNECTIONS,
-        min_idle=1,
-        connection_timeout=10,
-        request_timeout=10,
-        max_waiting=1000,
-    )
+    store = store_on(servers)
     served = ServedStore("shop", "redis", "ready", generation=Generation(store))
     storm = Storm(served, seed)
-    killing = asyncio.create_task(killer(server, storm))
+    killing = asyncio.create_task(killer(servers, storm))
     async with asyncio.TaskGroup() as group:
         for number in range(WORKERS):
             group.create_task(storm.worker(number))
@@ -141,11 +165,12 @@ async def test_no_answer_goes_astray_and_no_gauge_drifts(
     assert gauges["pannier_pool_connections", "in_use"] == 0
     assert gauges["pannier_pool_connections", "opening"] == 0
     assert gauges["pannier_pool_pending_requests", None] == 0
-    assert gauges["pannier_pool_connections", "idle"] == len(connections(server))
+    idle = gauges["pannier_pool_connections", "idle"]
+    await eventually(lambda: len(connections(servers)) == idle, "no connection is nobody's")
     await store.close()
 
 
-async def quiet(store: GroupedRedisStore) -> None:
+async def quiet(store: GroupedRedisStore | GroupedClusterStore) -> None:
     """Wait until what was abandoned has been read, and dials have ended."""
     async with asyncio.timeout(10):
         while True:

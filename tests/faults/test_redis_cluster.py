@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from hashlib import sha1
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,17 +41,18 @@ async def store(
                 "nodes": cluster.addresses[:2], "key_prefix": redis_prefix, "hash_buckets": 16,
                 "max_connections": 4, "connection_timeout": 2.0, "request_timeout": 2.0,
             } | settings  # fmt: skip
-            made: Any
-            if request.param == "threads":
-                made = InThreads(ThreadedCluster(**settings))
-            elif request.param == "grouped":
-                made = GroupedCluster(**settings)
-            else:
-                made = RedisClusterStoreBackend(**settings)
+            made = on_side(request.param, settings)
             opened.push_async_callback(made.close)
             return made
 
         yield make
+
+
+def on_side(side: str, settings: dict[str, Any]) -> Any:
+    """A store of that side, made from the constructor's keywords."""
+    if side == "threads":
+        return InThreads(ThreadedCluster(**settings))
+    return GroupedCluster(**settings) if side == "grouped" else RedisClusterStoreBackend(**settings)
 
 
 async def test_every_operation_reaches_the_node_that_has_the_key(
@@ -126,7 +128,7 @@ async def test_a_slot_that_moves_is_followed_without_an_error(
     async with load.running():
         await load.progress(50)
         for _ in range(2):
-            await asyncio.to_thread(migrate, cluster, name)
+            await asyncio.to_thread(lambda: Migration(cluster, name).settle())
             await load.progress(50)
     assert not load.errors, load.messages
     held = cluster.client().hgetall(name)
@@ -134,18 +136,88 @@ async def test_a_slot_that_moves_is_followed_without_an_error(
     assert not load.mixed_up
 
 
-def migrate(cluster: Cluster, name: str) -> None:
-    """Move the slot of a key from its master to another one, as `redis-cli --cluster` does."""
-    source = cluster.owner_of(name)
-    masters = [node for node in cluster.running if raw(node, "ROLE")[0] == b"master"]
-    target = next(node for node in masters if node is not source)
-    slot = raw(source, "CLUSTER", "KEYSLOT", name)
-    ids = {node.port: raw(node, "CLUSTER", "MYID").decode() for node in (source, target)}
-    raw(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
-    raw(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
-    raw(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
-    for node in (target, source, *(node for node in masters if node not in (source, target))):
-        raw(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+async def test_slots_that_are_half_moved_under_load_are_followed_without_an_error(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    """Each slot stays for a while where its old master has nothing of it and sends all on."""
+    load = Load(store(), workers=24)
+    names = [f"{redis_prefix}{SCHEMA}:{bucket}" for bucket in range(16)]
+    async with load.running():
+        await load.progress(100)
+        for name in names[:8]:
+            moving = await asyncio.to_thread(Migration, cluster, name)
+            await load.progress(50)
+            await asyncio.to_thread(moving.settle)
+        moving_together = [await asyncio.to_thread(Migration, cluster, name) for name in names[8:]]
+        await load.progress(100)
+        for moving in moving_together:
+            await asyncio.to_thread(moving.settle)
+        await load.progress(50)
+    assert not load.errors, load.messages
+    client = cluster.client()
+    held: dict[bytes, bytes] = {}
+    for name in names:
+        held |= client.hgetall(name)
+    assert held == {key.encode(): value for key, value in load.acknowledged.items()}
+    assert not load.mixed_up
+
+
+class Migration:
+    """A slot on its way from its master to another one, as `redis-cli --cluster` moves it.
+
+    Made, the key is at its new master, which serves those that are sent on with ASKING alone.
+    """
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        source = cluster.owner_of(name)
+        self.masters = [node for node in cluster.running if raw(node, "ROLE")[0] == b"master"]
+        target = next(node for node in self.masters if node is not source)
+        self.slot = raw(source, "CLUSTER", "KEYSLOT", name)
+        self.ids = {node.port: raw(node, "CLUSTER", "MYID").decode() for node in (source, target)}
+        self.source, self.target = source, target
+        raw(target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.ids[source.port])
+        raw(source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.ids[target.port])
+        raw(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+
+    def settle(self) -> None:
+        """Give the slot to its new master, by the word of all."""
+        others = (node for node in self.masters if node not in (self.source, self.target))
+        for node in (self.target, self.source, *others):
+            raw(node, "CLUSTER", "SETSLOT", self.slot, "NODE", self.ids[self.target.port])
+
+
+@pytest.mark.parametrize("side", SIDES)
+async def test_a_cluster_that_is_down_refuses_all_and_works_again_by_itself(
+    tmp_path: Path, side: str
+) -> None:
+    """A master without a replica dies: the others serve nothing until it is back."""
+    with redis_cluster_of(tmp_path, replicas=False) as cluster:
+        store = on_side(side, {
+            "nodes": cluster.addresses, "hash_buckets": 16, "max_connections": 4,
+            "connection_timeout": 2.0, "request_timeout": 2.0,
+        })  # fmt: skip
+        load = Load(store)
+        async with load.running():
+            await load.progress(100)
+            cluster.nodes[0].kill()
+            await eventually(
+                lambda: any("CLUSTERDOWN" in message for message in load.messages),
+                "the others refuse", 30,
+            )  # fmt: skip
+            await load.failures(50)
+            cluster.nodes[0].start()
+            await eventually(lambda: cluster.is_well(), "the cluster is well", 40)
+            await works_again(store)
+            await load.progress(100)
+        assert set(load.errors) <= {"backend-unavailable", "pool-exhausted", "outcome-unknown"}
+        client = cluster.client()
+        stored: dict[bytes, bytes] = {}
+        for bucket in range(16):
+            stored |= client.hgetall(f"pannier:{SCHEMA}:{bucket}")
+        assert not {k for k, value in load.acknowledged.items() if stored.get(k.encode()) != value}
+        assert not {key for key in load.refused if key.encode() in stored}
+        assert not load.mixed_up
+        await store.close()
 
 
 async def test_a_master_that_dies_under_load_is_replaced_and_nothing_acknowledged_is_lost(
