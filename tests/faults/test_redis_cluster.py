@@ -17,6 +17,7 @@ from pannier.operations import IF_ABSENT, IF_PRESENT, Outcome, Write, if_match
 from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as ThreadedCluster
 from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
 from tests.real.programs import free_port
+from tests.real.redis import RedisServer
 from tests.real.redis_cluster import Cluster, raw, redis_cluster_of
 from tests.real.redis_sides import SIDES, GroupedCluster, InThreads
 
@@ -242,6 +243,42 @@ async def test_a_master_that_dies_under_load_is_replaced_and_nothing_acknowledge
     victim.start()
     await eventually(lambda: cluster.is_well(), "it came back as a replica", 40)
     await works_again(load.store)
+
+
+async def test_a_master_that_answers_nothing_is_replaced_and_left(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    """A paused master keeps its connections: what waits there ends in time, what comes goes on."""
+    load = Load(store(request_timeout=1.0, connection_timeout=1.0), workers=16)
+    victim = next(n for n in cluster.running if raw(n, "ROLE")[0] == b"master")
+    async with load.running():
+        await load.progress(50)
+        victim.pause()
+        try:
+            others = [node for node in cluster.running if node is not victim]
+            await eventually(lambda: serves_all(others), "a replica took over", 40)
+            await load.progress(300, 40)
+        finally:
+            victim.resume()
+        await eventually(lambda: cluster.is_well(), "it came back as a replica", 40)
+        await load.progress(50)
+    assert set(load.errors) <= {
+        "backend-unavailable", "pool-exhausted", "outcome-unknown", "timeout",
+    }  # fmt: skip
+    client = cluster.client()
+    stored: dict[bytes, bytes] = {}
+    for bucket in range(16):
+        stored |= client.hgetall(f"{redis_prefix}{SCHEMA}:{bucket}")
+    assert not {key for key in load.refused if key.encode() in stored}
+    assert not load.mixed_up
+    assert load.slowest < 15
+
+
+def serves_all(nodes: list[RedisServer]) -> bool:
+    """Whether these nodes serve all slots, three of them as masters."""
+    roles = [raw(node, "ROLE")[0] for node in nodes]
+    well = (b"cluster_state:ok" in raw(node, "CLUSTER", "INFO") for node in nodes)
+    return roles.count(b"master") == 3 and all(well)
 
 
 async def test_no_node_at_all_is_unavailable_and_a_closed_store_says_that_it_is(
