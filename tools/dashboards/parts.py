@@ -160,6 +160,19 @@ def dashed(name: str) -> Json:
     }
 
 
+def on_the_right(name: str, unit: str) -> Json:
+    """An override: the series of this name has an axis of its own, at the right."""
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [
+            {"id": "custom.axisPlacement", "value": "right"},
+            {"id": "custom.drawStyle", "value": "bars"},
+            {"id": "custom.fillOpacity", "value": 40},
+            {"id": "unit", "value": unit},
+        ],
+    }
+
+
 def thresholds(*steps: tuple[float | None, str]) -> Json:
     """The colours from each value on; the first step has no value."""
     return {

@@ -16,6 +16,7 @@ from dashboards.parts import (
     dashboard,
     dashed,
     heatmap,
+    on_the_right,
     stat,
     text,
     timeseries,
@@ -227,8 +228,8 @@ def pool() -> Row:
             ),
             timeseries(
                 "Idle cleanup",
-                "Idle connections fall to minIdle once idleTimeout is over; how often the reaper "
-                "passed, and what it closed, a minute.",
+                "Idle connections fall to minIdle once idleTimeout is over; as bars, how often the "
+                "reaper passed and what it closed, a minute.",
                 Query(f'sum(pannier_pool_connections{{{STORE}, state="idle"}})', "idle"),
                 Query(f"sum(pannier_pool_connections_idle_min{{{STORE}}})", "minIdle"),
                 Query(
@@ -241,6 +242,10 @@ def pool() -> Row:
                     "reaper passes a minute",
                 ),
                 unit="short",
+                overrides=(
+                    on_the_right("closed a minute", "cpm"),
+                    on_the_right("reaper passes a minute", "cpm"),
+                ),
             ),
             timeseries(
                 "Refused by the pool",

@@ -37,9 +37,10 @@ class Expression:
         return f"{self.panel} ({self.legend})"
 
 
-def filled_in(text: str) -> str:
-    """An expression without Grafana's variables."""
-    made = re.sub(r"\$\{?(\w+)\}?", lambda found: VARIABLES[found[1]], text)
+def filled_in(text: str, **chosen: str) -> str:
+    """An expression without Grafana's variables, of which some may be chosen otherwise."""
+    values = VARIABLES | chosen
+    made = re.sub(r"\$\{?(\w+)\}?", lambda found: values[found[1]], text)
     assert "$" not in made
     return made
 

@@ -123,8 +123,14 @@ class Load:
 
 
 @contextmanager
-def told(directory: Path) -> Iterator[Story]:
-    """Tell the whole story; then its Prometheus can be asked until the end of the block."""
+def told(
+    directory: Path, *, dwell: float = 0.0, look: Callable[[Sidecar], object] = id
+) -> Iterator[Story]:
+    """Tell the whole story; then its Prometheus can be asked until the end of the block.
+
+    For pictures: each part of it goes on for `dwell` seconds more, and `look` is called with
+    `cart-1` while all is wrong.
+    """
     with ExitStack() as parts:
         healthy, doomed = (redis(parts, directory / name) for name in ("healthy", "doomed"))
         slow = parts.enter_context(proxy(healthy.port))
@@ -166,12 +172,15 @@ def told(directory: Path) -> Iterator[Story]:
         seen(watching, closed_idle, bool)
         story.healthy = seen(watching, "sum_over_time(up[7s]) >= 13", lambda them: len(them) == 3)
 
+        time.sleep(dwell)
         slow.delay = HELD_BACK
         doomed.kill()
         config.write_text(CONFIG.format(prefix="other:", **ports))
         # As long as a rate looks back, so that it sees the faults alone.
         seen(watching, 'max_over_time(pannier_store_up{store="doomed"}[5s]) == 0', bool)
         story.faulty = all_hold(watching)
+        look(first)
+        time.sleep(dwell)
 
         for load in loads:
             load.stop()

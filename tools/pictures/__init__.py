@@ -1,0 +1,1 @@
+"""The pictures of the documents; `tools/draw_pictures.py` draws them."""
