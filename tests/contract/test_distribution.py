@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "sidecar"
+SOURCES = (ROOT / "sidecar", ROOT / "operator")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def wheel(built: Path) -> Path:
 
 def test_the_wheel_holds_every_source_file_and_nothing_else(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    sources = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
-    assert held == sources | {"pannier/py.typed"}
+    sources = {str(path.relative_to(one)) for one in SOURCES for path in one.rglob("*.py")}
+    assert held == sources | {"pannier/py.typed", "pannier_operator/py.typed"}
 
 
 def test_the_wheel_brings_its_license(wheel: Path) -> None:
@@ -43,6 +43,7 @@ def test_the_source_archive_holds_what_its_tests_need(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     assert {"dev", "constraints.txt", "LICENSE", "README.md", "tests/conftest.py"} <= held
+    assert {"docs/dashboards.md", "helm/pannier/alerts/pannier.yaml"} <= held
     assert not any(name.startswith((".venv", ".git/")) for name in held)
 
 
