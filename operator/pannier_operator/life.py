@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import secrets
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 from kubernetes.aio.client import ApiClient
@@ -20,12 +20,17 @@ from pannier.errors import PannierError
 from pannier_operator import metrics
 from pannier_operator.cache import Cache, Key, Kind
 from pannier_operator.cluster import connect
+from pannier_operator.events import Events
 from pannier_operator.health import Health
+from pannier_operator.leader_label import LeaderLabel
+from pannier_operator.leading import Leader
 from pannier_operator.listing import Lister
 from pannier_operator.reconciling import Reconciler, backend_counts, complain
 from pannier_operator.served import Scope, scopes_of
 from pannier_operator.settings import OperatorSettings
 from pannier_operator.snapshots import Snapshots
+from pannier_operator.status import StatusWriter
+from pannier_operator.stopping import Stop
 from pannier_operator.tally import Tally
 from pannier_operator.wanted import WantedStore
 from pannier_operator.watching import Watching
@@ -54,54 +59,79 @@ class Operator:
         self.settings = settings
         self.stop = stop
         scopes = scopes_of(settings)
+        # What is known of the cluster.
         self.cache = Cache(self._changed)
         self.snapshots = Snapshots(self.cache)
-        self.counts = metrics.Counts()
-        self.queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, workers=settings.workers, complain=complain
-        )
-        self.watching = Watching(
-            api, settings, scopes, self.cache,
-            began=self._watch_began, heed_signals=stop.heed,
-        )  # fmt: skip
         self.lister = Lister(
             api, self.cache, scopes, every=settings.relist_every, deaf=self._watch_is_deaf
         )
         self.lister.resynced = self.reconcile_all
+        self.watching = Watching(
+            api, settings, scopes, self.cache, began=self.lister.ask, heed_signals=stop.heed
+        )
+        # Who leads.
+        self.leader = Leader(
+            api,
+            namespace=settings.namespace,
+            identity=identity_of(settings),
+            elected=self._elected,
+            lost=self._lost,
+            duration=settings.lease_duration,
+            renew_every=settings.lease_renew,
+        )
+        self.label = LeaderLabel(
+            api,
+            namespace=settings.namespace,
+            pod_name=settings.pod_name,
+            leads=self.leader.leads,
+        )
+        # What is told to sidecars and to people.
+        self.counts = metrics.Counts()
+        self.events = Events(api, instance=settings.pod_name)
+        self.statuses = StatusWriter(api, may_write=self.leader.leads, written=self.events.written)
+        self.queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, workers=settings.workers, complain=complain
+        )
         self.reconciler = Reconciler(
-            api, self.cache, self.snapshots,
-            fleet=NoFleet(), statuses=NoStatuses(), counts=self.counts, queue=self.queue.add,
-        )  # fmt: skip
+            api,
+            self.cache,
+            self.snapshots,
+            fleet=NoFleet(),
+            statuses=self.statuses,
+            counts=self.counts,
+            queue=self.queue.add,
+        )
         self.health = Health(metrics.page_of(self.counts))
         for check in (stop.reasons, self.lister.reasons, self.watching.reasons):
             self.health.demand(check)
         self.counts.queue_depth = lambda: self.queue.depth
+        self.counts.leader = self.leader.leads
         self.counts.storebackends = lambda: backend_counts(self.cache.all("storebackends"))
 
     # Its life -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve until a signal."""
-        tasks: list[asyncio.Task[None]] = []
+        """Serve until a signal. Raises CannotListen."""
         try:
             port = await self._listen()
             log.info("health and metrics are on port %d", port)
-            tasks = [
-                asyncio.create_task(self._follow(), name="follow the cluster"),
-                asyncio.create_task(self.stop.wait(), name="wait for a signal"),
-            ]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            await asyncio.sleep(self.settings.drain_delay)
+            follow = asyncio.create_task(self._follow(), name="follow the cluster")
+            lead = asyncio.create_task(self._lead(), name="lead")
+            try:
+                await first_of(self.stop.wait(), follow, lead)
+                await first_of(asyncio.sleep(self.settings.drain_delay), follow, lead)
+            finally:
+                # Others may lead only when nothing is done here that a leader does.
+                await end(follow)
+                await self.statuses.close()
+                await self.label.remove()
+                await end(lead)
+                await self.leader.release()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self.health.close()
 
     async def _follow(self) -> None:
-        """Watch, list and reconcile."""
+        """Watch, list and reconcile, until cancelled."""
         async with asyncio.TaskGroup() as group:
             await self.lister.probe()
             group.create_task(self.watching.run(), name="watch")
@@ -110,6 +140,14 @@ class Operator:
             log.info("everything is listed: %r", self.cache)
             # Earlier, a Secret that only was not listed yet would be taken for missing.
             group.create_task(self.queue.run(), name="reconcile")
+            group.create_task(self.events.run(), name="events")
+
+    async def _lead(self) -> None:
+        """Be a candidate once everything is known, until cancelled."""
+        await self.lister.completed()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leader.run(), name="the Lease")
+            group.create_task(self.label.run(), name="the leader's label")
 
     async def _listen(self) -> int:
         """Open the admin port. Raises CannotListen."""
@@ -127,11 +165,16 @@ class Operator:
         for backend in self.snapshots.changed(kind, key):
             self.queue.add(backend)
 
-    def _watch_began(self, scope: Scope) -> None:
-        self.lister.ask(scope)
-
     def _watch_is_deaf(self, scope: Scope, keys: Sequence[Key]) -> None:
         self.watching.restart(f"the watch of {scope} did not tell of {keys[0]}, a list did")
+
+    def _elected(self, epoch: int) -> None:
+        self.label.changed()
+        self.reconcile_all()
+
+    def _lost(self) -> None:
+        self.statuses.stop()
+        self.label.changed()
 
     def reconcile_all(self) -> None:
         """Look at every StoreBackend again."""
@@ -140,6 +183,26 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> None:
         await self.reconciler.reconcile(key)
+
+
+def identity_of(settings: OperatorSettings) -> str:
+    """A name that no other operator has, and no earlier life of the same pod had."""
+    return f"{settings.pod_name or socket.gethostname()}_{secrets.token_hex(4)}"
+
+
+async def first_of(wait: Any, *tasks: asyncio.Task[None]) -> None:
+    """Return when `wait` is over. Raises what ended one of `tasks` before."""
+    waiting = asyncio.ensure_future(wait)
+    done, _ = await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        task.result()
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and return when it has ended."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class NoFleet:
@@ -151,46 +214,3 @@ class NoFleet:
     def tally(self, namespace: str, store: WantedStore) -> Tally:
         """Nobody runs it."""
         return Tally()
-
-
-class NoStatuses:
-    """Statuses that nobody writes."""
-
-    def changed(
-        self, resource: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    ) -> None:
-        """Nothing is written."""
-
-    def forget(self, namespace: str, name: str) -> None:
-        """Nothing is known."""
-
-
-class Stop:
-    """SIGTERM or SIGINT, heard once; heard twice the process ends at once."""
-
-    def __init__(self) -> None:
-        self._asked = asyncio.Event()
-        self.heed()
-
-    def heed(self) -> None:
-        """Take the signals. To be called again after kopf, which takes them for itself."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-
-    async def wait(self) -> None:
-        """Return when the operator is to end."""
-        await self._asked.wait()
-
-    def reasons(self) -> Iterator[str]:
-        """Why the operator is not ready, once it is to end."""
-        if self._asked.is_set():
-            yield "it is stopping"
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._asked.is_set():
-            log.warning("%s again: ending now", number.name)
-            logging.shutdown()
-            os._exit(128 + number)
-        log.info("%s: stopping", number.name)
-        self._asked.set()
