@@ -17,9 +17,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from pannier.histograms import Histogram
 from pannier.metrics import CONTENT_TYPE, add_seconds, histogram_family
 from pannier.version import installed_version
+from pannier_operator.streams.figures import StreamFigures
 
-PUSH_RESULTS: Final = ("applied", "pending", "rejected", "timeout", "failed")
-"""What became of a push, until the streams bring their own counters."""
 RECONCILE_RESULTS: Final = ("ok", "error")
 INJECTION_RESULTS: Final = ("injected", "present", "skipped", "refused", "error")
 """What an admission review came to; counted from 0 on, so that a rate has a beginning."""
@@ -27,13 +26,11 @@ INJECTION_RESULTS: Final = ("injected", "present", "skipped", "refused", "error"
 __all__ = ["CONTENT_TYPE", "Counts", "page_of"]
 
 
-class Counts:
+class Counts(StreamFigures):
     """What the operator counts. Whoever does something adds to it; only the page reads it."""
 
     def __init__(self) -> None:
-        self.pushes = dict.fromkeys(PUSH_RESULTS, 0)
-        self.push_seconds = Histogram()
-        """From the change being seen until a sidecar's answer that says applied."""
+        super().__init__()
         self.reconciles = dict.fromkeys(RECONCILE_RESULTS, 0)
         self.reconcile_seconds = Histogram()
         self.injections = dict.fromkeys(INJECTION_RESULTS, 0)
@@ -65,6 +62,9 @@ def families(counts: Counts) -> Iterator[Metric]:
         "pannier_operator_streams", "Sidecars connected to this operator.", counts.streams()
     )
     yield counter("pushes", "Snapshots sent, by what became of them.", counts.pushes)
+    yield counter(
+        "stream_refusals", "Streams that were not opened, by reason.", counts.refusals, "reason"
+    )
     yield seconds("push", "From a change being seen until a sidecar runs it.", counts.push_seconds)
     yield counter("reconciles", "Resources reconciled, by result.", counts.reconciles)
     yield seconds("reconcile", "Reconciling one resource once.", counts.reconcile_seconds)
@@ -90,9 +90,9 @@ def families(counts: Counts) -> Iterator[Metric]:
     yield build
 
 
-def counter(name: str, text: str, results: Mapping[str, int]) -> Metric:
+def counter(name: str, text: str, results: Mapping[str, int], label: str = "result") -> Metric:
     """The family of one counter by result."""
-    family = CounterMetricFamily(f"pannier_operator_{name}", text, labels=("result",))
+    family = CounterMetricFamily(f"pannier_operator_{name}", text, labels=(label,))
     for result, count in results.items():
         family.add_metric((result,), count)
     return family

@@ -23,10 +23,8 @@ REFUSALS: Final = (
 class StreamFigures:
     """Counters and a histogram; the number of streams is `Fleet.streams`."""
 
-    __slots__ = ("push_seconds", "pushes", "refusals")
-
     def __init__(self) -> None:
-        self.pushes: dict[PushResult, int] = dict.fromkeys(PUSH_RESULTS, 0)
+        self.pushes: dict[str, int] = dict.fromkeys(PUSH_RESULTS, 0)
         self.refusals: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         self.push_seconds = Histogram()
         """From a change seen to every store of the snapshot applied, in seconds."""

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from pannier.config.stream_messages import MAX_REPORT_BYTES, SUBPROTOCOL, Close
 
@@ -89,12 +89,12 @@ class StreamSocket(web.WebSocketResponse):
 
     async def end(self, code: Close, reason: str) -> None:
         """Close with this code, wait for the sidecar's close for a moment, and be gone."""
+        message = reason.encode("utf-8", "replace")[:MOST_REASON].decode("utf-8", "ignore")
         try:
-            message = reason.encode("utf-8", "replace")[:MOST_REASON]
-            await self.close(code=code, message=message.decode("utf-8", "ignore").encode())
+            await self.close(code=code, message=message.encode())
         finally:
-            if self._unread:
-                self.abort()  # a polite close would wait for a reader that there is not
+            if self.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+                self.abort()  # a polite end would wait for a reader that there is not
 
     def abort(self) -> None:
         """Cut the connection."""
