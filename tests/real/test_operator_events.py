@@ -12,7 +12,7 @@ import pytest
 from pannier_operator import events as room
 from pannier_operator.events import Events, News
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.operator_api import api_client, storebackend_definition
+from tests.real.operator_api import api_client
 
 REFUSED = News("Warning", "Rejected", "pod carts-7 says invalid-config: no.")
 
@@ -57,9 +57,8 @@ def posted(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
 
 
 async def test_kubectl_shows_an_event_at_its_resource(
-    events: Events, control_plane: ControlPlane, namespace: str
+    events: Events, crd: ControlPlane, control_plane: ControlPlane, namespace: str
 ) -> None:
-    storebackend_definition(control_plane)
     events.post(resource(namespace), REFUSED)
     await events.settled()
     shown = control_plane.kubectl("events", "--namespace", namespace, "--for", "storebackend/shop")

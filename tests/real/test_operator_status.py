@@ -20,19 +20,14 @@ from pannier_operator.tally import Rejection, Tally
 from pannier_operator.wanted import WantedStore
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.operator_api import api_client, storebackend_definition, until
+from tests.real.operator_api import api_client, until
 
-pytestmark = pytest.mark.usefixtures("definition")
+pytestmark = pytest.mark.usefixtures("crd")
 
 ALL_RUN_IT = Tally(connected=2, synced=2, reachable=2)
 REFUSED = Tally(
     connected=2, synced=1, rejected=1, rejections=(Rejection("p", "invalid-config", "no"),)
 )
-
-
-@pytest.fixture
-def definition(control_plane: ControlPlane) -> None:
-    storebackend_definition(control_plane)
 
 
 @pytest.fixture
@@ -80,7 +75,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(control_plane: ControlPlane, namespace: str, definition: None) -> Shop:
+def shop(control_plane: ControlPlane, namespace: str, crd: ControlPlane) -> Shop:
     return Shop(control_plane, namespace)
 
 
