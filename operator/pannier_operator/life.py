@@ -99,7 +99,7 @@ class Operator:
             fleet=NoFleet(),
             statuses=self.statuses,
             counts=self.counts,
-            queue=self.queue.add,
+            queue=self.queue,
         )
         self.health = Health(metrics.page_of(self.counts))
         for check in (stop.reasons, self.lister.reasons, self.watching.reasons):

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from kubernetes.aio.client import ApiClient, ApiException
 
@@ -22,8 +22,13 @@ from pannier_operator.resolving import Resolved
 from pannier_operator.snapshots import Snapshots
 from pannier_operator.tally import Tally
 from pannier_operator.wanted import WantedStore
+from pannier_operator.work_queue import WorkQueue
 
 log = logging.getLogger("pannier.operator")
+
+LOOK_AGAIN: Final = 30.0
+"""Seconds after which a Secret that is missing is looked for again: nothing tells of one that was
+made without its label."""
 
 
 class Fleet(Protocol):
@@ -62,7 +67,7 @@ class Reconciler:
         fleet: Fleet,
         statuses: Statuses,
         counts: Counts,
-        queue: Callable[[Key], None],
+        queue: WorkQueue[Key],
     ) -> None:
         self._api = api
         self._cache = cache
@@ -89,13 +94,14 @@ class Reconciler:
         resolved = self._snapshots.resolved(key)
         if resolved is not None and resolved.missing:
             resolved = await self._look_for(key, resolved)
+            self._queue.add_after(key, LOOK_AGAIN)
         seen = self._cache.get("storebackends", key.namespace, key.name)
         if seen is None or resolved is None:
             self._tell(key, None)
             self._statuses.forget(key.namespace, key.name)
             return
         for other in self._snapshots.company_changed(key):
-            self._queue(other)
+            self._queue.add(other)
         self._tell(key, resolved.wanted.fingerprint)
         self._statuses.changed(seen.content, self._status_maker(key, seen))
 
