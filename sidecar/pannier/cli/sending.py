@@ -25,6 +25,10 @@ from pannier.cli.moved import Moved
 Mode = Literal["put", "insert"]
 
 BATCH_RECORDS: Final = 500
+FIRST_RECORDS: Final = 100
+BATCH_SECONDS: Final = 5.0
+"""A batch is to be answered in about this time. HDFS may create ten records a second: 500 from each
+thread would take longer than an answer is waited for."""
 BATCH_BYTES: Final = 2 * 1024 * 1024
 """A batch is sent at this size; a larger record goes alone."""
 QUEUED: Final = 2
@@ -67,6 +71,22 @@ class Batch:
         return Batch(self.schema, self.lines[:middle]), Batch(self.schema, self.lines[middle:])
 
 
+class Pace:
+    """How many records a batch holds, by how long the batches before it took."""
+
+    def __init__(self) -> None:
+        self.records = FIRST_RECORDS
+
+    def learn(self, records: int, seconds: float) -> None:
+        """Take notice of a batch that was answered."""
+        fitting = int(records * BATCH_SECONDS / max(seconds, 0.001))
+        if seconds > BATCH_SECONDS:
+            self.records = max(1, min(self.records, fitting))
+        else:
+            # A short batch, as the last of a schema, says little of how many more would fit.
+            self.records = min(BATCH_RECORDS, max(self.records, fitting))
+
+
 class Result(msgspec.Struct):
     """What became of one operation of a batch."""
 
@@ -101,6 +121,7 @@ class Sender:
         self._retry_for = retry_for
         self._refused = refused
         self._stored = stored
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -121,7 +142,7 @@ class Sender:
         batch = self._open[place].setdefault(schema, Batch(schema))
         batch.lines.append(line)
         batch.size += len(line.record)
-        if len(batch.lines) >= BATCH_RECORDS or batch.size >= BATCH_BYTES:
+        if len(batch.lines) >= self._pace.records or batch.size >= BATCH_BYTES:
             del self._open[place][schema]
             self._enqueue(place, batch)
 
@@ -201,7 +222,9 @@ class Sender:
     def _post(self, client: Client, batch: Batch) -> list[Result]:
         path = path_of(self._store, batch.schema, action=":batchWrite")
         headers = {"Content-Type": "application/json"}
+        began = time.monotonic()
         reply = client.request("POST", path, batch.body(self._mode), headers)
+        self._pace.learn(len(batch.lines), time.monotonic() - began)
         return msgspec.json.decode(reply.body, type=Results).results
 
     def _split(self, client: Client, batch: Batch, refusal: Refusal) -> None:
