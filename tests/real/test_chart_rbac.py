@@ -10,6 +10,7 @@ import yaml
 
 from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import CHART, CRD, install_operator_rbac, render_chart
+from tests.real.kubernetes_parts.auditing import Right, rights_in, unused
 from tests.real.kubernetes_parts.control_plane import CommandFailed, ControlPlane
 
 
@@ -134,6 +135,29 @@ def test_the_operators_kubeconfig_acts_under_these_rights(
     control_plane.kubectl("get", "sb", "--namespace", served, kubeconfig=operator)
     with pytest.raises(CommandFailed, match="cannot list resource"):
         control_plane.kubectl("get", "sb", "--all-namespaces", kubeconfig=operator)
+
+
+def test_what_a_right_was_used_for_is_seen_in_the_audit_log(own_control_plane: Any) -> None:
+    plane = own_control_plane(audit=True)
+    served, system = plane.namespace(), plane.namespace()
+    operator = install_operator_rbac(plane, system, watch=[served])
+    rights = rights_in(render_chart(plane, system, f"watchNamespaces={{{served}}}"),
+                       "pannier-operator")  # fmt: skip
+    listed = Right(f"pannier-operator-{system}", served, "list", "pannier.dev",
+                   "storebackends", "")  # fmt: skip
+    assert listed in rights
+    assert listed in unused(rights, plane.requests_of(system, "pannier-operator"))
+    plane.kubectl("get", "sb", "--namespace", served, kubeconfig=operator)
+    with pytest.raises(CommandFailed, match="cannot list"):
+        plane.kubectl("get", "configmaps", "--namespace", served, kubeconfig=operator)
+    requests = plane.requests_of(system, "pannier-operator")
+    left = unused(rights, requests)
+    assert listed not in left
+    assert len(left) == len(rights) - 1
+    forbidden = [each for each in requests if each.forbidden]
+    assert [(each.verb, each.resource, each.namespace) for each in forbidden] == [
+        ("list", "configmaps", served)
+    ]
 
 
 def test_people_get_their_rights_with_kubernetes_own_roles(

@@ -15,9 +15,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+from tests.real.kubernetes_parts.toolchain import Go, fetch, new_enough
 
 MODULE: Final = Path(__file__).parent
 """The Go module of no own code that names the programs and pins all they are made of."""
@@ -27,13 +29,13 @@ PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl
 BUILT_AS: Final = {"server": "etcd"}
 """Go names a program by the last part of its package's path: etcd's is go.etcd.io/etcd/server."""
 
-LEAST_GO: Final = (1, 26)
 HOW_TO_GET: Final = (
-    "Go 1.26 or newer is not here (Debian 12's is 1.19): install it from go.dev/dl, then ./dev test"
-    " builds what it needs; or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver,"
-    " kube-controller-manager, kubectl and helm"
+    "Go is not here: as root, ./dev test installs it (apt-get install golang-go), and what it "
+    "needs is built with it, once; or set KUBEBUILDER_ASSETS to a folder with etcd, "
+    "kube-apiserver, kube-controller-manager, kubectl and helm"
 )
 
+NOT_BUILT: Final = "the control plane is not built yet: ./dev test does that, once (7 minutes)"
 STEP_SECONDS: Final = 3600
 
 
@@ -48,7 +50,7 @@ def program(name: str) -> str:
         return str(Path(assets) / name)
     path = folder_of(MODULE, cache()) / name
     if not path.exists():
-        raise NotHere(f"{name} is not built yet: ./dev test does that, once (7 minutes)")
+        raise NotHere(NOT_BUILT)
     return str(path)
 
 
@@ -70,8 +72,16 @@ def folder_of(module: Path, cache: Path) -> Path:
     digest = hashlib.sha256()
     for part in (module / "go.mod", module / "go.sum"):
         digest.update(part.read_bytes() if part.exists() else b"")
-    digest.update(f"{flags(module)} {go_version(module)}".encode())
+    digest.update(f"{flags(module)} {go_of(cache).version}".encode())
     return cache / f"kubernetes-{digest.hexdigest()[:16]}"
+
+
+def go_of(cache: Path) -> Go:
+    """The Go that builds; raises NotHere where none can, or none is fetched yet."""
+    found = new_enough(cache)
+    if found is None:
+        raise NotHere(HOW_TO_GET if shutil.which("go") is None else NOT_BUILT)
+    return found
 
 
 def flags(module: Path) -> list[str]:
@@ -86,25 +96,6 @@ def flags(module: Path) -> list[str]:
     return ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", linked]
 
 
-def go_version(module: Path) -> str:
-    """Which Go would build the module, and for what; raises NotHere where none can."""
-    go = shutil.which("go")
-    if go is None:
-        raise NotHere(HOW_TO_GET)
-    done = subprocess.run(
-        [go, "env", "GOVERSION", "GOOS", "GOARCH"], cwd=module, env=environment(),
-        capture_output=True, text=True, check=False, timeout=STEP_SECONDS,
-    )  # fmt: skip
-    found = re.match(r"go(\d+)\.(\d+)", done.stdout)
-    if done.returncode != 0 or not found or tuple(map(int, found.groups())) < LEAST_GO:
-        raise NotHere(HOW_TO_GET)
-    return done.stdout
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", **(more or {})}
-
-
 def build(module: Path, cache: Path, say: Callable[[str], None]) -> Path:
     """The folder with the module's programs; builds them where it is not there.
 
@@ -112,10 +103,13 @@ def build(module: Path, cache: Path, say: Callable[[str], None]) -> Path:
     another name and is renamed when it is whole, so that one that was interrupted leaves nothing
     half; the compiler's own cache (3 GB) is kept until then, so that the next goes on from there.
     """
+    cache.mkdir(parents=True, exist_ok=True)
+    if new_enough(cache) is None and shutil.which("go"):
+        with locked(cache / "kubernetes.lock", say):
+            fetch(cache, say)
     folder = folder_of(module, cache)
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "kubernetes.lock", say):
         if folder.is_dir():
             return folder
@@ -125,10 +119,11 @@ def build(module: Path, cache: Path, say: Callable[[str], None]) -> Path:
             "7 minutes on two cores, this once")  # fmt: skip
         partial = Path(tempfile.mkdtemp(prefix="kubernetes-partial-", dir=cache))
         compiled = cache / "kubernetes-compiled"
-        own = {} if "GOCACHE" in os.environ else {"GOCACHE": str(compiled)}
+        go = go_of(cache)
+        environment = {"GOCACHE": str(compiled), **go.environment, "CGO_ENABLED": "0"}
         done = subprocess.run(
-            ["go", "build", *flags(module), "-o", f"{partial}/", "tool"], cwd=module,
-            env=environment(own), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            [go.path, "build", *flags(module), "-o", f"{partial}/", "tool"], cwd=module,
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False, timeout=STEP_SECONDS,
         )  # fmt: skip
         if done.returncode != 0:

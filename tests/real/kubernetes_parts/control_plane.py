@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes_parts.api import Api, ApiError
+from tests.real.kubernetes_parts.auditing import POLICY, Request, requests_of
 from tests.real.kubernetes_parts.building import program
 from tests.real.kubernetes_parts.daemon import Daemon
 from tests.real.programs import free_port
@@ -29,6 +30,7 @@ READY_SECONDS: Final = 90.0
 """What a start may take on a busy machine; 3 to 5 s on an idle one."""
 
 COMMAND_SECONDS: Final = 60.0
+AUDIT_LOG: Final = "audit.log"
 
 POD: Final = {
     "containers": [{"name": "app", "image": "registry.invalid/app"}],
@@ -44,7 +46,8 @@ class CommandFailed(Exception):
 class ControlPlane:
     """What a test holds on to. All it writes is in `home`, and all its ports are free ones."""
 
-    def __init__(self, home: Path, *, controller_manager: bool = True) -> None:
+    def __init__(self, home: Path, *, controller_manager: bool = True, audit: bool = False) -> None:
+        """`audit`: keep a log of every request, for `requests_of`."""
         self.home = home
         self.port = free_port()
         self.admin_token = secrets.token_hex(16)
@@ -54,7 +57,9 @@ class ControlPlane:
         (home / "tokens.csv").write_text(f'{self.admin_token},admin,admin,"system:masters"\n')
         make_key_pair(home)
         self.etcd = Daemon("etcd", etcd_command(home, client := free_port()), home)
-        self.apiserver = Daemon("apiserver", apiserver_command(home, self.port, client), home)
+        self.apiserver = Daemon(
+            "apiserver", apiserver_command(home, self.port, client, audit=audit), home
+        )
         self.controller_manager = (
             Daemon("controller-manager", controller_manager_command(home), home)
             if controller_manager
@@ -307,6 +312,12 @@ class ControlPlane:
         self._write_kubeconfig(path, token, namespace)
         return path
 
+    def requests_of(self, namespace: str, name: str) -> list[Request]:
+        """What a ServiceAccount asked this API server for so far, where it is one with `audit`."""
+        log = self.home / AUDIT_LOG
+        assert log.exists(), "this control plane keeps no audit log: audit=True"
+        return requests_of(log, f"system:serviceaccount:{namespace}:{name}")
+
     def _is_there(self, path: str) -> bool:
         try:
             self.api.call("GET", path)
@@ -352,7 +363,14 @@ def etcd_command(home: Path, client: int) -> list[str]:
     ]  # fmt: skip
 
 
-def apiserver_command(home: Path, port: int, etcd: int) -> list[str]:
+def apiserver_command(home: Path, port: int, etcd: int, *, audit: bool) -> list[str]:
+    audited: list[str] = []
+    if audit:
+        (home / "audit.yaml").write_text(POLICY)
+        audited = [
+            f"--audit-policy-file={home / 'audit.yaml'}",
+            f"--audit-log-path={home / AUDIT_LOG}",
+        ]
     return [
         program("kube-apiserver"), f"--etcd-servers=http://127.0.0.1:{etcd}",
         "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={port}",
@@ -361,7 +379,7 @@ def apiserver_command(home: Path, port: int, etcd: int) -> list[str]:
         f"--token-auth-file={home / 'tokens.csv'}", "--allow-privileged=true",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={home / 'sa.key'}",
-        f"--service-account-key-file={home / 'sa.pub'}",
+        f"--service-account-key-file={home / 'sa.pub'}", *audited,
     ]  # fmt: skip
 
 
