@@ -20,7 +20,7 @@ from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as Thread
 from tests.faults.redis_load import SCHEMA, Load
 from tests.real.redis import RedisServer, until
 from tests.real.redis_cluster import raw, redis_cluster_of
-from tests.real.redis_sides import InThreads, redis_store
+from tests.real.redis_sides import GroupedCluster, InThreads, redis_store
 
 __all__ = ["redis_store"]
 
@@ -72,8 +72,9 @@ async def test_what_is_acknowledged_is_on_the_replica(redis_store: Opener, pair:
 async def test_a_paused_replica_makes_writes_unknown_and_the_master_has_them(
     redis_store: Opener, pair: Pair
 ) -> None:
+    patient = redis_store(**pair.settings())
     store = redis_store(**pair.settings(wait_timeout=0.2))
-    assert await store.write(SCHEMA, "old", b"0") is Outcome.CREATED
+    assert await patient.write(SCHEMA, "old", b"0") is Outcome.CREATED
     pair.replica.pause()
     before = time.monotonic()
     with pytest.raises(OutcomeUnknown) as caught:
@@ -97,16 +98,16 @@ async def test_a_paused_replica_makes_writes_unknown_and_the_master_has_them(
     assert await store.write(SCHEMA, "old", b"2", if_match("0" * 40)) is Outcome.MISMATCH
     assert await store.erase(SCHEMA, "none") is Outcome.ABSENT
     pair.replica.resume()
-    again = redis_store(**pair.settings())
-    assert await again.write(SCHEMA, "new", b"2") is Outcome.CREATED
+    assert await patient.write(SCHEMA, "new", b"2") is Outcome.CREATED
     assert pair.replica.call("HGET", HASH, "new") == b"2"
 
 
 async def test_batches_are_waited_for_as_one(redis_store: Opener, pair: Pair) -> None:
+    patient = redis_store(**pair.settings())
     store = redis_store(**pair.settings(wait_timeout=0.2))
     writes = [Write(f"k{number}", b"1") for number in range(10)]
-    assert await store.write_many(SCHEMA, writes) == [Outcome.CREATED] * 10
-    assert await store.write_many(SCHEMA, writes, atomic=True) == [Outcome.REPLACED] * 10
+    assert await patient.write_many(SCHEMA, writes) == [Outcome.CREATED] * 10
+    assert await patient.write_many(SCHEMA, writes, atomic=True) == [Outcome.REPLACED] * 10
     assert pair.replica.client().hlen(HASH) == 10
     pair.replica.pause()
     before = time.monotonic()
@@ -185,19 +186,24 @@ async def test_a_user_without_wait_is_told_at_first_use(redis_store: Opener, pai
     assert pair.held("b") == b"1"
 
 
-@pytest.mark.parametrize("side", ["asyncio", "threads"])
+CLUSTERS: dict[str, Callable[..., Any]] = {
+    "asyncio": RedisClusterStoreBackend,
+    "threads": lambda **settings: InThreads(ThreadedCluster(**settings)),
+    "grouped": GroupedCluster,
+}
+
+
+@pytest.mark.parametrize("side", CLUSTERS)
 async def test_a_cluster_waits_for_the_replica_of_each_master_written_to(
     side: str, tmp_path: Path
 ) -> None:
     with redis_cluster_of(tmp_path) as cluster:
         settings: dict[str, Any] = {
             "nodes": cluster.addresses, "key_prefix": PREFIX, "hash_buckets": 16,
-            "request_timeout": 10.0, "wait_replicas": 1, "wait_timeout": 0.5,
+            "request_timeout": 10.0, "wait_replicas": 1, "wait_timeout": 3.0,
         }  # fmt: skip
         async with AsyncExitStack() as opened:
-            store: Any = RedisClusterStoreBackend(**settings)
-            if side == "threads":
-                store = InThreads(ThreadedCluster(**settings))
+            store = CLUSTERS[side](**settings)
             opened.push_async_callback(store.close)
             writes = [Write(f"k{number}", b"1") for number in range(60)]
             assert await store.write_many(SCHEMA, writes) == [Outcome.CREATED] * 60
@@ -214,6 +220,7 @@ async def test_a_cluster_waits_for_the_replica_of_each_master_written_to(
                     assert result is Outcome.REPLACED
             with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
                 await store.write(SCHEMA, "k0", b"1")
+            assert await store.read(SCHEMA, "k0") == b"1"
 
 
 @pytest.mark.parametrize("given", [
