@@ -13,7 +13,7 @@ import pytest
 from hiredis import ReplyError
 
 from pannier import redis_commands as commands
-from pannier.aio.stores import redis_cluster
+from pannier.aio.stores import cluster_pools, redis_cluster
 from pannier.aio.stores.grouped_cluster import GroupedClusterStore
 from pannier.aio.stores.redis_cluster import MOST_TURNS
 from pannier.errors import BackendUnavailable, OutcomeUnknown, PannierError, PoolClosed
@@ -67,13 +67,15 @@ class PaperConnector:
     def __init__(self, host: str, port: int, **_: Any) -> None:
         self.port = port
         self.wire = PaperWire()
+        self.closed = False
         self.nodes.connectors.append(self)
 
     async def connect(self) -> None:
         if self.port in self.nodes.down:
             raise BackendUnavailable(f"nobody at {self.port}")
 
-    async def disconnect(self) -> None: ...
+    async def disconnect(self) -> None:
+        self.closed = True
 
     async def is_connected(self) -> bool:
         return True
@@ -93,6 +95,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> PaperNodes:
     kept = PaperNodes()
     kind = type("Connector", (PaperConnector,), {"nodes": kept})
     monkeypatch.setattr(redis_cluster, "RedisConnector", kind)
+    monkeypatch.setattr(cluster_pools, "RedisConnector", kind)
     monkeypatch.setattr(redis_cluster, "LEARN_PAUSE", 0.0)
     return kept
 
@@ -356,3 +359,52 @@ async def test_a_changed_timeout_holds_for_the_groups_of_every_node(
     assert {commit.request_timeout for commit in store.commits()} == {0.5}
     assert len(store.commits()) == 4
     assert {pool.settings.max_connections for pool in store.pools()} == {3}
+
+
+async def test_the_pool_of_a_node_without_slots_is_closed_and_what_it_counted_stays(
+    store: GroupedClusterStore, nodes: PaperNodes, ends: Ends
+) -> None:
+    await store.reconfigure(min_idle=1)
+    store.submit_read("S", "a", ends.of("a"))
+    (await sent(nodes, A)).answer(b"1")
+    (old,) = store.pools()
+    granted = sum(old.timings.acquire.counts)
+    assert granted
+    nodes.slots = [[0, SLOTS - 1, [b"n", B]]]
+    await store._learn()
+    assert store.stats()["max"] == 0
+    assert all(one.closed for one in nodes.connectors if one.port == A)
+    (former,) = store.pools()
+    assert sum(former.timings.acquire.counts) == granted
+    assert sum(former.counters.closed.values()) == store.stats()["closed"] > 0
+    store.submit_read("S", "b", ends.of("b"))
+    (await sent(nodes, B)).answer(b"2")
+    assert ends == {"a": b"1", "b": b"2"}
+    assert store.stats()["max"] == 1
+
+
+async def test_a_pool_in_use_is_not_closed_under_its_users(
+    store: GroupedClusterStore, nodes: PaperNodes, ends: Ends
+) -> None:
+    store.submit_read("S", "a", ends.of("a"))
+    wire = await sent(nodes, A)
+    store.submit_read("S", "b", ends.of("b"))
+    nodes.slots = [[0, SLOTS - 1, [b"n", B]]]
+    await store._learn()
+    wire.answer(b"1")
+    (await sent(nodes, A)).answer(b"2")
+    assert ends == {"a": b"1", "b": b"2"}
+    await store._learn()
+    assert store.stats()["max"] == 0
+
+
+async def test_an_operation_for_a_pool_that_is_closed_just_now_goes_to_where_its_slot_is(
+    store: GroupedClusterStore, nodes: PaperNodes, ends: Ends
+) -> None:
+    groups = store.groups_of("pannier:S")
+    assert groups is not None
+    await groups.reads.pool.shutdown(0)
+    nodes.slots = [[0, SLOTS - 1, [b"n", B]]]
+    store.submit_write("S", "a", b"1", ALWAYS, ends.of("a"))
+    (await sent(nodes, B)).answer(1)
+    assert ends["a"] is Outcome.CREATED

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pannier import redis_commands as commands
 from pannier.aio.group_commit import GroupCommit, Member
-from pannier.errors import BackendUnavailable, PannierError
+from pannier.errors import BackendUnavailable, PannierError, PoolClosed
 from pannier.operations import Outcome
 from pannier.redis_commands import WriteCommand
 from pannier.redis_layout import RedisLayout
@@ -42,7 +42,7 @@ class Router(Protocol):
     def send(self, operation: RedisOperation) -> None:
         """Put the operation into the groups of its hash."""
 
-    def retry(self, operation: RedisOperation, failed: ConnectionLost | BackendUnavailable) -> bool:
+    def retry(self, operation: RedisOperation, failed: ConnectionLost | PannierError) -> bool:
         """Send an operation that was not done once more; False where that has no prospect."""
 
     def follow(self, operation: RedisOperation, answer: Any) -> bool:
@@ -89,7 +89,7 @@ class RedisOperation(Member):
             self.group = None
 
     def refused(self, error: PannierError) -> None:
-        if type(error) is not BackendUnavailable or not self._retried(error):
+        if not isinstance(error, (BackendUnavailable, PoolClosed)) or not self._retried(error):
             self._failed(error, write=False)
 
     def end(self, error: PannierError) -> None:
@@ -107,7 +107,7 @@ class RedisOperation(Member):
         """Go with the groups of its kind."""
         groups.writes.submit(self)
 
-    def _retried(self, failed: ConnectionLost | BackendUnavailable) -> bool:
+    def _retried(self, failed: ConnectionLost | PannierError) -> bool:
         """Whether it is sent once more, and no more after that."""
         if self._done is None or not self._again:
             return False

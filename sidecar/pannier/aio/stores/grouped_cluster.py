@@ -53,18 +53,21 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
 
     def _groups_at(self, node: Node, *, asks: bool = False) -> Groups | None:
         groups = self._groups.get((node, asks))
-        if groups is None and not self._is_closed:
-            pool = self._manager_of(node).pool
+        if groups is None and not self._pools.is_closed:
+            pool = self._pools.of(node).pool
             groups = self._groups[node, asks] = self._new_groups(pool, node, asks=asks)
         return groups
 
     async def _learn(self, last: Node | None = None) -> None:
         await super()._learn(last)
         self._hashes.clear()
+        for place, groups in list(self._groups.items()):
+            if not self._pools.holds(groups.node, groups.reads.pool):
+                del self._groups[place]
 
     def _look_again(self, last: Node | None = None) -> None:
         """Have the slot map looked at, the node `last` being asked last."""
-        if self._looking is None and not self._is_closed:
+        if self._looking is None and not self._pools.is_closed:
             self._looking = asyncio.create_task(self._look(last))
 
     async def _look(self, last: Node | None) -> None:
@@ -100,14 +103,14 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
             found = operation.hash = self._hash_again(found)
         if found.groups is not None:
             operation.submit_to(found.groups)
-        elif self._is_closed:
+        elif self._pools.is_closed:
             operation.end(PoolClosed("This store was closed."))
         else:
             operation.refused(unserved(found.name))
 
-    def retry(self, operation: RedisOperation, failed: ConnectionLost | BackendUnavailable) -> bool:
+    def retry(self, operation: RedisOperation, failed: ConnectionLost | PannierError) -> bool:
         """Its node is gone, or was: another may have its slots by now."""
-        if self._is_closed:
+        if self._pools.is_closed:
             return False
         groups = operation.hash.groups
         self._waiting.append(operation)
@@ -154,7 +157,7 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
         self._take_timeout()
 
     async def close(self) -> None:
-        self._is_closed = True
+        self._pools.is_closed = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])

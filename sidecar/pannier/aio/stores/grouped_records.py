@@ -27,7 +27,7 @@ from pannier.aio.record_operations import (
 )
 from pannier.aio.stores.redis_records import RedisRecords
 from pannier.counting import SizeCounts
-from pannier.errors import BackendUnavailable, PannierError
+from pannier.errors import PannierError
 from pannier.operations import ALWAYS, Condition
 from pannier.redis_replies import ConnectionLost
 from pannier.redis_slots import Node
@@ -58,7 +58,7 @@ class GroupedRecords(RedisRecords):
         """Put the operation into the groups of its hash."""
 
     @abstractmethod
-    def retry(self, operation: RedisOperation, failed: ConnectionLost | BackendUnavailable) -> bool:
+    def retry(self, operation: RedisOperation, failed: ConnectionLost | PannierError) -> bool:
         """Send an operation that was not done once more; False where that has no prospect."""
 
     @abstractmethod

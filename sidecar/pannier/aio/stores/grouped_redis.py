@@ -9,7 +9,7 @@ from pannier.aio.group_commit import GroupCommit
 from pannier.aio.record_operations import Groups, RedisOperation
 from pannier.aio.stores.grouped_records import GroupedRecords
 from pannier.aio.stores.redis import RedisStoreBackend
-from pannier.errors import BackendUnavailable
+from pannier.errors import PannierError
 from pannier.redis_replies import ConnectionLost
 
 
@@ -35,8 +35,8 @@ class GroupedRedisStore(GroupedRecords, RedisStoreBackend):
     def send(self, operation: RedisOperation) -> None:
         operation.submit_to(self.groups)
 
-    def retry(self, operation: RedisOperation, failed: ConnectionLost | BackendUnavailable) -> bool:
-        if isinstance(failed, BackendUnavailable):
+    def retry(self, operation: RedisOperation, failed: ConnectionLost | PannierError) -> bool:
+        if not isinstance(failed, ConnectionLost):
             return False  # there is nobody else to ask
         operation.submit_to(self.groups)
         return True

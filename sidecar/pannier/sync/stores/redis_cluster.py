@@ -15,14 +15,13 @@ from pannier import redis_scanning as scanning
 from pannier.errors import BackendUnavailable, PannierError, PoolClosed, Unsupported
 from pannier.operations import Write, WriteResult
 from pannier.pool.modes import ConnectionMode
-from pannier.pool.settings import PoolSettings
 from pannier.redis_address import RedisTls, node_of
 from pannier.redis_layout import RedisLayout
 from pannier.redis_replies import ConnectionLost, Unreplicated, ends_connection, failure
 from pannier.redis_slots import Node, SlotMap, redirection, slot_of
 from pannier.redis_waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
-from pannier.sync.managers import ConnectorManagerBase, ConnectorManagerFactory
+from pannier.sync.stores.cluster_pools import ClusterPools
 from pannier.sync.stores.redis_records import RedisRecords
 from pannier.sync.worker import each
 
@@ -77,8 +76,7 @@ class RedisClusterStoreBackend(RedisRecords):
             "server_name": tls.server_name if tls is not None else None,
             "timeout": min(connection_timeout, request_timeout),
         }
-        self._mode = connection_mode
-        self._pool: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "max_connections": max_connections,
             "connection_timeout": connection_timeout,
             "idle_timeout": idle_timeout,
@@ -87,12 +85,9 @@ class RedisClusterStoreBackend(RedisRecords):
             "max_waiting": max_waiting,
             "leak_threshold": leak_threshold,
         }
-        PoolSettings(**self._pool)  # what no pool can have is refused now, not at first use
-        self._name = name
+        self._pools = ClusterPools(self._connecting, connection_mode, name, settings)
         self._slots = SlotMap()
         self._learned_at = float("-inf")
-        self._is_closed = False
-        self._managers: dict[Node, ConnectorManagerBase] = {}
 
     # Who has what -------------------------------------------------------------------------------
 
@@ -132,25 +127,11 @@ class RedisClusterStoreBackend(RedisRecords):
                 connector.disconnect()
             if isinstance(reply, list) and reply:
                 self._slots.learn(reply, node)
+                self._pools.keep_only(self._slots.masters)
                 return
             failures.append(f"{connector} knows no cluster: {reply}.")
         if not self._slots.masters:
             raise BackendUnavailable(f"No node of the Redis Cluster answers: {' '.join(failures)}")
-
-    def _manager_of(self, node: Node) -> ConnectorManagerBase:
-        manager = self._managers.get(node)
-        if manager is None and self._is_closed:
-            raise PoolClosed("This store was closed.")
-        if manager is None:
-            host, port = node
-            manager = self._managers[node] = ConnectorManagerFactory.create_manager(
-                RedisConnector,
-                {"host": host, "port": port, **self._connecting},
-                self._mode,
-                **self._pool,
-                name=f"{self._name} at {host}:{port}" if self._name else None,
-            )
-        return manager
 
     # The transport ------------------------------------------------------------------------------
 
@@ -181,11 +162,13 @@ class RedisClusterStoreBackend(RedisRecords):
                     if isinstance(answer, ReplyError):
                         if self._redirect(index, node, answer, asking):
                             waiting.append(index)
-                    elif isinstance(answer, (ConnectionLost, BackendUnavailable)):
+                    elif isinstance(answer, (ConnectionLost, BackendUnavailable, PoolClosed)):
                         lost = node
                         if index not in tried_again and is_repeatable(answer, write):
                             tried_again.add(index)
                             waiting.append(index)
+            if self._pools.is_closed:
+                return answers
             if lost is not None:
                 try:
                     self._learn(lost)
@@ -226,7 +209,7 @@ class RedisClusterStoreBackend(RedisRecords):
             timeout += wait.timeout
         got: list[Any]
         try:
-            with self._manager_of(node).connection() as connector:
+            with self._pools.of(node).connection() as connector:
                 got = connector.execute(b"".join(packed), len(packed), timeout)
                 for answer in got:
                     if type(answer) is ReplyError and ends_connection(answer):
@@ -278,11 +261,11 @@ class RedisClusterStoreBackend(RedisRecords):
             tries -= 1
             node = self._master_of(where) if server is None else self._server(server)
             try:
-                with self._manager_of(node).connection() as connector:
+                with self._pools.of(node).connection() as connector:
                     run: str = connector.run
                     reply = (connector.execute(packed, 1, self.request_timeout))[0]
-            except (ConnectionLost, BackendUnavailable) as error:
-                if tries and is_repeatable(error, False):
+            except (ConnectionLost, BackendUnavailable, PoolClosed) as error:
+                if tries and is_repeatable(error, False) and not self._pools.is_closed:
                     self._learn(node)
                     continue
                 raise failure(error, where, write=False) from None
@@ -303,26 +286,22 @@ class RedisClusterStoreBackend(RedisRecords):
 
     def stats(self) -> dict[str, int]:
         totals = super().stats()
-        for manager in self._managers.values():
-            for figure, value in manager.stats().items():
+        for pool in self._pools.all():
+            for figure, value in pool.stats().items():
                 totals[figure] = totals.get(figure, 0) + value
         return totals
 
     def pools(self) -> Sequence[Any]:
-        return tuple(manager.pool for manager in self._managers.values())
+        return self._pools.all()
 
     def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
         """Change the timeout and each master's pool (see PoolSettings) of the live store."""
-        for manager in list(self._managers.values()):
-            manager.reconfigure(**pool)
-        self._pool |= pool
+        self._pools.reconfigure(**pool)
         if request_timeout is not None:
             self.request_timeout = request_timeout
 
     def close(self) -> None:
-        self._is_closed = True
-        managers = list(self._managers.values())
-        each(ConnectorManagerBase.shutdown, managers, len(managers))
+        self._pools.close()
 
     def __repr__(self) -> str:
         return (
@@ -345,7 +324,7 @@ def disorder(name: str) -> BackendUnavailable:
     )
 
 
-def is_repeatable(failed: ConnectionLost | BackendUnavailable, write: bool) -> bool:
+def is_repeatable(failed: ConnectionLost | BackendUnavailable | PoolClosed, write: bool) -> bool:
     """Whether a command that ended so can be sent again without being done twice."""
     if isinstance(failed, ConnectionLost):
         return not failed.sent or (not write and not failed.timed_out)
