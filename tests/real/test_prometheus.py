@@ -104,17 +104,17 @@ def test_idle_cleanup_shows_once_idle_timeout_is_over(story: Story) -> None:
 
 
 def test_the_times_say_that_it_is_the_backend(story: Story) -> None:
-    def p50(metric: str, store: str) -> float:
+    def seconds(quantile: float, metric: str, store: str) -> float:
         where = f'{{pod="cart-1",store="{store}"}}'
         return story.prometheus.value(
-            f"histogram_quantile(0.5, sum by (le) (rate({metric}_bucket{where}[4s])))",
+            f"histogram_quantile({quantile}, sum by (le) (rate({metric}_bucket{where}[4s])))",
             story.faulty,
         )
 
-    # A quantile is exact to its bucket; that of HELD_BACK is from 1 to 2.5 s.
-    assert 1 < p50("pannier_pool_use_seconds", "slow") <= 2.5
-    assert p50("pannier_pool_acquire_seconds", "slow") > 0.01
-    assert p50("pannier_pool_use_seconds", "carts") < 0.3
+    # A quantile is exact to its bucket; that of HELD_BACK is from 1 to 2.5 s, the next to 5.
+    assert 1 < seconds(0.5, "pannier_pool_use_seconds", "slow") <= 5
+    assert seconds(0.99, "pannier_pool_acquire_seconds", "slow") > 0.3
+    assert seconds(0.5, "pannier_pool_use_seconds", "carts") < 0.3
 
 
 def test_quantiles_are_in_order(story: Story) -> None:
