@@ -55,12 +55,17 @@ class LeaderLabel:
             return
         failures = 0
         # The first turn takes off the label that an earlier life of the container left.
+        is_off = False
         while True:
             self._changed.clear()
-            leads = self._leads()
-            pause = self._look_every if leads else None
+            pause = self._look_every
             try:
-                await self._make_true(leads)
+                if self._leads():
+                    is_off = False
+                    await self._put_on()
+                elif not is_off:
+                    await self._patch(self._pod_name, None)
+                    is_off = True
                 failures = 0
             except API_ERRORS as error:
                 failures += 1
@@ -80,10 +85,7 @@ class LeaderLabel:
             except API_ERRORS as error:
                 log.warning("the label %s could not be taken off: %s", LABEL, said(error))
 
-    async def _make_true(self, leads: bool) -> None:
-        if not leads:
-            await self._patch(self._pod_name, None)
-            return
+    async def _put_on(self) -> None:
         pods = await call(
             self._api,
             "GET",

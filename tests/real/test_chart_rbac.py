@@ -44,6 +44,7 @@ SERVED = [
     ("list", "secrets", ""),
     ("watch", "secrets", ""),
     ("create", "configmaps", ""),
+    ("list", "configmaps", "pannier-ca"),
     ("patch", "configmaps", "pannier-ca"),
     ("create", "events.events.k8s.io", ""),
 ]

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from pannier_operator.certificates.keeping import Certificates
 from pannier_operator.certificates.planning import FOLLOW_BEFORE, KNOWN_BEFORE
 from pannier_operator.certificates.secret import NAME as SECRET
 from pannier_operator.certificates.secret import authorities_of
+from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator_api import api_client, until
@@ -41,6 +42,7 @@ class Operator:
         served: Iterable[str],
         leads: bool,
         ahead: timedelta,
+        watched: Sequence[str] = (),
     ) -> None:
         self.leads = leads
         self.served = set(served)
@@ -51,6 +53,7 @@ class Operator:
             names=NAMES,
             may_write=lambda: self.leads,
             served=lambda: self.served,
+            watched=watched,
             look_every=0.3,
             wall=lambda: datetime.now(UTC) + self.ahead,
         )
@@ -352,3 +355,27 @@ async def test_the_api_server_may_be_away_while_it_serves(
         control_plane.start()
     cluster.delete_secret()
     await until(lambda: cluster.secret() is not None, what="it goes on when it is back")
+
+
+@pytest.mark.parametrize("clusterwide", [True, False])
+async def test_the_chart_gives_the_rights_for_it(
+    control_plane: ControlPlane, namespace: str, clusterwide: bool
+) -> None:
+    served = control_plane.namespace()
+    watched = () if clusterwide else (served,)
+    kubeconfig = install_operator_rbac(control_plane, namespace, watch=watched)
+    cluster = Cluster(control_plane, namespace)
+    async with api_client(control_plane, kubeconfig) as client:
+        operator = Operator(client, namespace, [served], True, timedelta(), watched=watched)
+        try:
+            await until(lambda: cluster.known(served) is not None)
+            assert cluster.known(served) == operator.certificates.bundle
+            cluster.spoil(served)
+            await until(lambda: cluster.known(served) == operator.certificates.bundle)
+            operator.ahead = timedelta(days=CA_DAYS) - FOLLOW_BEFORE
+            await until(lambda: cluster.authorities().published is not None)
+            operator.ahead += KNOWN_BEFORE + timedelta(minutes=1)
+            await until(lambda: cluster.authorities().previous != ())
+            assert cluster.authorities().following is None
+        finally:
+            await operator.close()

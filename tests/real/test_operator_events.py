@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pannier_operator import events as room
 from pannier_operator.events import Events, News
+from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator_api import api_client
 
@@ -32,9 +34,17 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="module")
+def operator(shared_control_plane: ControlPlane) -> Path:
+    """What acts with the rights that the chart gives an operator."""
+    return install_operator_rbac(shared_control_plane, shared_control_plane.namespace())
+
+
 @pytest.fixture
-async def events(control_plane: ControlPlane, clock: Clock) -> AsyncIterator[Events]:
-    async with api_client(control_plane) as client:
+async def events(
+    control_plane: ControlPlane, operator: Path, clock: Clock
+) -> AsyncIterator[Events]:
+    async with api_client(control_plane, operator) as client:
         made = Events(client, instance="pannier-operator-0", clock=clock)
         task = asyncio.create_task(made.run())
         yield made
@@ -131,9 +141,9 @@ async def test_a_refused_event_is_logged_and_the_next_one_is_posted(
 
 
 async def test_what_cannot_wait_is_dropped_not_waited_for(
-    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+    control_plane: ControlPlane, operator: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with api_client(control_plane) as client:
+    async with api_client(control_plane, operator) as client:
         idle = Events(client, instance="o")
         for _ in range(room.WAITING + 5):
             idle.post(resource("x"), REFUSED)

@@ -14,6 +14,7 @@ from kubernetes.aio.client import ApiClient
 
 from pannier_operator.leader_label import LABEL, LeaderLabel
 from pannier_operator.leading import LEASE, Leader, identity_of, steady
+from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator_api import api_client, until
@@ -237,6 +238,22 @@ async def test_a_deleted_lease_stays_with_its_holder(
     assert lease.spec()["holderIdentity"].startswith("first_")
     assert lease.spec()["leaseTransitions"] == first.leader.epoch >= epoch
     assert second.told == []
+
+
+async def test_the_chart_gives_the_rights_for_it(
+    control_plane: ControlPlane, namespace: str, watch: Watch, lease: SeenLease
+) -> None:
+    kubeconfig = install_operator_rbac(control_plane, namespace)
+    pods = Pods(control_plane, namespace, {LABEL: "true"}, {})
+    async with api_client(control_plane, kubeconfig) as client:
+        first = Candidate(client, namespace, "first", watch)
+        async with labelling(client, namespace, "operator-1", first.leader.leads):
+            await until(lambda: pods.leading() == ["operator-1"])
+        renewed = lease.spec()["renewTime"]
+        await until(lambda: lease.spec()["renewTime"] > renewed)
+        await first.kill()
+        await first.leader.release()
+        assert lease.spec().get("holderIdentity", "") == ""
 
 
 # The label ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pannier_operator.conditions import condition, status_of
 from pannier_operator.status import StatusWriter
 from pannier_operator.tally import Rejection, Tally
 from pannier_operator.wanted import WantedStore
+from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator_api import api_client, until
@@ -30,9 +32,15 @@ REFUSED = Tally(
 )
 
 
+@pytest.fixture(scope="module")
+def operator(shared_control_plane: ControlPlane) -> Path:
+    """What acts with the rights that the chart gives an operator."""
+    return install_operator_rbac(shared_control_plane, shared_control_plane.namespace())
+
+
 @pytest.fixture
-async def client(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
-    async with api_client(control_plane) as made:
+async def client(control_plane: ControlPlane, operator: Path) -> AsyncIterator[ApiClient]:
+    async with api_client(control_plane, operator) as made:
         yield made
 
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from kubernetes.aio.client import ApiClient, ApiException
 
@@ -24,7 +24,16 @@ from pannier_operator.certificates.issuing import (
 from pannier_operator.certificates.planning import Authorities
 from pannier_operator.cluster import call
 
-NAME: Final = "pannier-operator-ca"
+NAME: Final = "pannier-ca"
+ENTRIES: Final = (
+    "ca.crt",
+    "ca.key",
+    "ca.since",
+    "next.crt",
+    "next.key",
+    "next.published",
+    "previous.crt",
+)
 LABELS: Final = {
     "app.kubernetes.io/name": "pannier",
     "app.kubernetes.io/component": "operator",
@@ -57,21 +66,35 @@ class CertificateSecret:
         return authorities_of(found.get("data") or {})
 
     async def write(self, authorities: Authorities) -> bool:
-        """Make the Secret, or replace what was read last. False: somebody else was first."""
-        metadata: dict[str, Any] = {"name": NAME, "namespace": self._namespace, "labels": LABELS}
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "Opaque",
-            "metadata": metadata,
-            "data": data_of(authorities),
-        }
+        """Make the Secret, or change what was read last. False: somebody else was first."""
+        data = data_of(authorities)
         try:
             if self._version:
-                metadata["resourceVersion"] = self._version
-                answer = await call(self._api, "PUT", f"{self._collection}/{NAME}", body=body)
+                answer = await call(
+                    self._api,
+                    "PATCH",
+                    f"{self._collection}/{NAME}",
+                    query={"fieldManager": "pannier-operator"},
+                    body={
+                        "metadata": {"resourceVersion": self._version, "labels": LABELS},
+                        "data": {entry: data.get(entry) for entry in ENTRIES},
+                    },
+                    content_type="application/merge-patch+json",
+                )
             else:
-                answer = await call(self._api, "POST", self._collection, body=body)
+                answer = await call(
+                    self._api,
+                    "POST",
+                    self._collection,
+                    query={"fieldManager": "pannier-operator"},
+                    body={
+                        "apiVersion": "v1",
+                        "kind": "Secret",
+                        "type": "Opaque",
+                        "metadata": {"name": NAME, "labels": LABELS},
+                        "data": data,
+                    },
+                )
         except ApiException as error:
             if error.status in (404, 409):
                 return False
