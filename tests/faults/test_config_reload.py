@@ -47,7 +47,13 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def call(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+        self.send(method, path, body)
+        return self.answer()
+
+    def send(self, method: str, path: str, body: str | None = None) -> None:
         self._connection.request(method, path, body)
+
+    def answer(self) -> tuple[int, bytes]:
         response = self._connection.getresponse()
         return response.status, response.read()
 
