@@ -93,6 +93,8 @@ async def dial(settings: StreamSettings) -> ClientConnection:
         raise _refused(error.response, token) from None
     except Exception as error:
         # Whatever a hostile or broken peer makes the library raise, a dial has come to nothing.
+        if isinstance(error.__context__, InvalidStatus):  # a redirect that is not followed
+            raise _refused(error.__context__.response, token) from None
         raise CannotDial(Cause.UNREACHABLE, _reason(error)) from None
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close(1002, f"the subprotocol {SUBPROTOCOL} is demanded")

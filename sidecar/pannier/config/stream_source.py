@@ -104,11 +104,7 @@ class StreamSource:
             connection = await dial(self._settings)
         except CannotDial as error:
             delay = self._redialing.after(error.cause, retry_after=error.retry_after)
-            log.warning(
-                "the operator %s gives no stream: %s; it is dialed again in %.1f s",
-                operator, error, delay,
-            )  # fmt: skip
-            self._ended(error.cause, str(error))
+            self._ended(error.cause, f"the operator {operator} gives no stream: {error}", delay)
             return delay
         self._asked.clear()
         began = loop.time()
@@ -122,20 +118,19 @@ class StreamSource:
             table.stream_connected = False
             self._stores.ended()
         delay = self._redialing.after(cause, lived=loop.time() - began)
-        level = logging.INFO if cause in (Cause.REAUTHENTICATE, Cause.ASKED) else logging.WARNING
-        log.log(
-            level, "the operator's stream has ended: %s; it is dialed again in %.1f s",
-            reason, delay,
-        )  # fmt: skip
-        self._ended(cause, reason)
+        self._ended(cause, f"the operator's stream has ended: {reason}", delay)
         return delay
 
-    def _ended(self, cause: Cause, reason: str) -> None:
+    def _ended(self, cause: Cause, said: str, delay: float) -> None:
+        """Log why there is no stream now, and draw the consequences."""
+        level = logging.INFO if cause in (Cause.REAUTHENTICATE, Cause.ASKED) else logging.WARNING
+        # The reason is part of the format: the log keeps repeated messages back by their format.
+        log.log(level, said.replace("%", "%%") + "; it is dialed again in %.1f s", delay)
         if cause is Cause.UNAUTHORIZED:
-            self._stores.unauthorized()
+            self._stores.unauthorized(said)
         table = self._table
         if table.applied_at is None and not table.stores:
-            table.error = f"the operator gives no stream: {reason}"
+            table.error = said
 
     async def _keep(self) -> None:
         while True:

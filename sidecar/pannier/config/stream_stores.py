@@ -167,8 +167,8 @@ class StreamStores:
         else:
             self._retry_at = at + WRITE_AGAIN
 
-    def unauthorized(self) -> None:
-        """The operator does not take this sidecar for one of its own.
+    def unauthorized(self, said: str) -> None:
+        """The operator does not take this sidecar for one of its own; `said` is how it put it.
 
         Nothing is kept any more. What came over a stream of this process serves on: it was
         authorized, and a fault of the operator must not end it. What came from the file was not.
@@ -177,7 +177,7 @@ class StreamStores:
             self._file.drop()
         self._heard = None
         if self._unheard:
-            self._forget("the operator refused this sidecar, and what it had kept is dropped")
+            self._forget(f"{said}: what was kept is dropped")
 
     def expire(self) -> None:
         """Serve the kept configuration no more once it is too old without the operator."""
@@ -193,7 +193,7 @@ class StreamStores:
 
     def _forget(self, reason: str) -> None:
         assert self._applier is not None
-        log.error("%s: no store is served until the operator sends a configuration", reason)
+        log.error("%s; no store is served until the operator sends a configuration", reason)
         self._unheard = False
         self.version, self._names = None, []
         self._last_good = LastGood()
