@@ -12,31 +12,38 @@ import logging
 import secrets
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from kubernetes.aio.client import ApiClient
 
+from pannier.config.stream_messages import Close
 from pannier.errors import PannierError
 from pannier_operator import metrics
 from pannier_operator.cache import Cache, Key, Kind
+from pannier_operator.certificates.keeping import Certificates, service_names
 from pannier_operator.cluster import connect
 from pannier_operator.events import Events
 from pannier_operator.health import Health
 from pannier_operator.leader_label import LeaderLabel
 from pannier_operator.leading import Leader
 from pannier_operator.listing import Lister
+from pannier_operator.namespaces import Namespaces
 from pannier_operator.reconciling import Reconciler, backend_counts, complain
 from pannier_operator.served import Scope, scopes_of
-from pannier_operator.settings import OperatorSettings
+from pannier_operator.settings import OperatorSettings, host_and_port
 from pannier_operator.snapshots import Snapshots
 from pannier_operator.status import StatusWriter
 from pannier_operator.stopping import Stop
-from pannier_operator.tally import Tally
-from pannier_operator.wanted import WantedStore
+from pannier_operator.streams.authenticating import Authenticator
+from pannier_operator.streams.fleet import Fleet, StreamSettings
+from pannier_operator.streams.server import StreamServer
 from pannier_operator.watching import Watching
 from pannier_operator.work_queue import WorkQueue
 
 log = logging.getLogger("pannier.operator")
+
+HAND_OVER_SPREAD: Final = 2.0
+"""Seconds over which streams are closed by an operator that leads no more."""
 
 
 class CannotListen(PannierError):
@@ -62,6 +69,7 @@ class Operator:
         # What is known of the cluster.
         self.cache = Cache(self._changed)
         self.snapshots = Snapshots(self.cache)
+        self.namespaces = Namespaces(self.cache, self.snapshots, settings.watch_namespace)
         self.lister = Lister(
             api, self.cache, scopes, every=settings.relist_every, deaf=self._watch_is_deaf
         )
@@ -85,8 +93,31 @@ class Operator:
             pod_name=settings.pod_name,
             leads=self.leader.leads,
         )
-        # What is told to sidecars and to people.
+        # Sidecars.
         self.counts = metrics.Counts()
+        self.certificates = Certificates(
+            api,
+            namespace=settings.namespace,
+            names=service_names(settings.stream_service, settings.namespace, settings.stream_name),
+            may_write=self.leader.leads,
+            served=self.namespaces.served,
+            watched=settings.watch_namespace,
+        )
+        self.fleet = Fleet(
+            wanted_for=self.snapshots.wanted_for,
+            reported=lambda namespace, store: self.queue.add(Key(namespace, store)),
+            epoch=lambda: self.leader.epoch,
+            settings=StreamSettings(stream_age=settings.stream_max_age),
+            figures=self.counts,
+        )
+        self.streams = StreamServer(
+            self.fleet,
+            Authenticator(api, serves=self.namespaces.may_dial),
+            ready=self._serves_streams,
+        )
+        self._leaving = False
+        self._handing_over: asyncio.Task[None] | None = None
+        # What is told to people.
         self.events = Events(api, instance=settings.pod_name)
         self.statuses = StatusWriter(api, may_write=self.leader.leads, written=self.events.written)
         self.queue: WorkQueue[Key] = WorkQueue(
@@ -96,14 +127,20 @@ class Operator:
             api,
             self.cache,
             self.snapshots,
-            fleet=NoFleet(),
+            fleet=self.fleet,
             statuses=self.statuses,
             counts=self.counts,
             queue=self.queue,
         )
         self.health = Health(metrics.page_of(self.counts))
-        for check in (stop.reasons, self.lister.reasons, self.watching.reasons):
+        for check in (
+            stop.reasons,
+            self.lister.reasons,
+            self.watching.reasons,
+            self.certificates.reasons,
+        ):
             self.health.demand(check)
+        self.counts.streams = lambda: self.fleet.streams
         self.counts.queue_depth = lambda: self.queue.depth
         self.counts.leader = self.leader.leads
         self.counts.storebackends = lambda: backend_counts(self.cache.all("storebackends"))
@@ -113,15 +150,20 @@ class Operator:
     async def run(self) -> None:
         """Serve until a signal. Raises CannotListen."""
         try:
-            port = await self._listen()
-            log.info("health and metrics are on port %d", port)
+            await self._open_admin_port()
             follow = asyncio.create_task(self._follow(), name="follow the cluster")
             lead = asyncio.create_task(self._lead(), name="lead")
+            serve = asyncio.create_task(self._serve(), name="serve streams")
             try:
-                await first_of(self.stop.wait(), follow, lead)
-                await first_of(asyncio.sleep(self.settings.drain_delay), follow, lead)
+                await first_of(self.stop.wait(), follow, lead, serve)
+                await first_of(asyncio.sleep(self.settings.drain_delay), follow, lead, serve)
+                self._leaving = True
+                await self.streams.close_all(Close.GOING_AWAY, self.settings.drain_spread)
             finally:
                 # Others may lead only when nothing is done here that a leader does.
+                self._leaving = True
+                await end(serve)
+                await self.streams.close()
                 await end(follow)
                 await self.statuses.close()
                 await self.label.remove()
@@ -149,14 +191,36 @@ class Operator:
             group.create_task(self.leader.run(), name="the Lease")
             group.create_task(self.label.run(), name="the leader's label")
 
-    async def _listen(self) -> int:
-        """Open the admin port. Raises CannotListen."""
-        address = self.settings.admin_listen
-        host, _, port = address.rpartition(":")
+    async def _serve(self) -> None:
+        """Keep certificates, and serve streams once there is one, until cancelled.
+
+        Whoever dials before everything is listed, or dials one that does not lead, is told to come
+        again. Raises CannotListen.
+        """
+        keep = asyncio.create_task(self.certificates.run(), name="certificates")
         try:
-            return await self.health.start(host.strip("[]"), int(port))
+            await first_of(self.certificates.ready.wait(), keep)
+            address = self.settings.listen
+            try:
+                await self.streams.start(*host_and_port(address), self.certificates.context)
+            except OSError as error:
+                raise cannot_listen("--listen", address, error) from None
+            log.info("streams are on port %d", self.streams.port)
+            await keep
+        finally:
+            await end(keep)
+
+    async def _open_admin_port(self) -> None:
+        address = self.settings.admin_listen
+        try:
+            port = await self.health.start(*host_and_port(address))
         except OSError as error:
-            raise CannotListen(f"--admin-listen {address}: {error.strerror or error}.") from None
+            raise cannot_listen("--admin-listen", address, error) from None
+        log.info("health and metrics are on port %d", port)
+
+    def _serves_streams(self) -> bool:
+        """Whether sidecars are served now."""
+        return not self._leaving and self.lister.is_complete and self.leader.leads()
 
     # What happens -------------------------------------------------------------------------------
 
@@ -164,17 +228,24 @@ class Operator:
         """The cache has news."""
         for backend in self.snapshots.changed(kind, key):
             self.queue.add(backend)
+        if self.namespaces.changed(kind, key):
+            self.certificates.changed()
 
     def _watch_is_deaf(self, scope: Scope, keys: Sequence[Key]) -> None:
         self.watching.restart(f"the watch of {scope} did not tell of {keys[0]}, a list did")
 
     def _elected(self, epoch: int) -> None:
         self.label.changed()
+        self.certificates.changed()
         self.reconcile_all()
 
     def _lost(self) -> None:
         self.statuses.stop()
         self.label.changed()
+        if not self._leaving:
+            self._handing_over = asyncio.create_task(
+                self.streams.close_all(Close.LATER, HAND_OVER_SPREAD), name="hand streams over"
+            )
 
     def reconcile_all(self) -> None:
         """Look at every StoreBackend again."""
@@ -205,12 +276,6 @@ async def end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-class NoFleet:
-    """No sidecars, for as long as no streams are served."""
-
-    def changed(self, namespace: str) -> None:
-        """Nobody is to be told."""
-
-    def tally(self, namespace: str, store: WantedStore) -> Tally:
-        """Nobody runs it."""
-        return Tally()
+def cannot_listen(flag: str, address: str, error: OSError) -> CannotListen:
+    """The refusal of an address, in words."""
+    return CannotListen(f"{flag} {address}: {error.strerror or error}.")

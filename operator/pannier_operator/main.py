@@ -19,7 +19,7 @@ import click
 from pannier import logs
 from pannier.config.names import is_subdomain
 from pannier.config.units import format_duration, parse_duration
-from pannier_operator.settings import OperatorSettings
+from pannier_operator.settings import OperatorSettings, host_and_port
 
 OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod reads the namespace it runs in."""
@@ -41,15 +41,6 @@ def address(value: str) -> str:
             f"{value!r} is no address to listen on: write 0.0.0.0:8443 or [::]:8443."
         ) from None
     return value
-
-
-def host_and_port(value: str) -> tuple[str, int]:
-    """The two parts of `HOST:PORT`. Raises ValueError."""
-    host, _, port = value.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError(value)
-    return host, int(port)
 
 
 def duration(value: Any) -> float:

@@ -75,3 +75,12 @@ class OperatorSettings:
     def clusterwide(self) -> bool:
         """Whether every namespace is served."""
         return not self.watch_namespace
+
+
+def host_and_port(value: str) -> tuple[str, int]:
+    """The two parts of `HOST:PORT`. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError(value)
+    return host, int(port)

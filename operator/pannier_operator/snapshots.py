@@ -113,6 +113,10 @@ class Snapshots:
         resolved = self.resolved(Key(namespace, name))
         return resolved.wanted if resolved is not None else None
 
+    def has_stores(self, namespace: str) -> bool:
+        """Whether the namespace has a StoreBackend."""
+        return bool(self._names.get(namespace))
+
     def wanted_for(self, audience: Audience) -> Wanted:
         """Everything one audience is to run."""
         known = self._wanted[audience.namespace]
