@@ -21,6 +21,7 @@ PARTS = {
     "cluster": "tests.bench.cluster",
     "hdfs": "tests.bench.hdfs",
     "hdfs-files": "tests.bench.hdfs_files",
+    "operator-start": "tests.bench.operator_start",
     "moving": "tests.bench.moving",
 }
 """What can be measured: a module with `run(options) -> list[Row]`."""
