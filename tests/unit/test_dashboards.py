@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -84,6 +85,19 @@ def test_no_panel_asks_for_a_metric_that_does_not_exist(name: str) -> None:
     for expression in expressions(BOARDS[name]):
         for metric in re.findall(r"\b(?:pannier|process)_[a-z_]+\b", expression):
             assert metric in known or re.sub(r"_(bucket|sum|count)$", "", metric) in known
+
+
+def test_the_documents_pictures_are_there_small_and_need_nothing() -> None:
+    document = ROOT / "docs" / "dashboards.md"
+    pictures = re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", document.read_text(), re.MULTILINE)
+    assert len(pictures) == 2
+    for picture in pictures:
+        held = (document.parent / picture).read_bytes()
+        assert len(held) < 150_000
+        if picture.endswith(".svg"):
+            root = ElementTree.fromstring(held)
+            names = {element.tag.partition("}")[2] for element in root.iter()}
+            assert names <= {"svg", "style", "rect", "g", "text", "path"}
 
 
 def test_every_metric_of_the_contract_is_on_its_dashboard() -> None:

@@ -15,7 +15,7 @@ Points = Sequence[tuple[float, float]]
 """Seconds since the picture's left edge, value."""
 
 WIDTH, HEIGHT, GAP = 344, 214, 20
-LEFT, RIGHT, TOP, BOTTOM = 48, 10, 30, 46
+LEFT, RIGHT, TOP, BOTTOM = 56, 10, 30, 46
 """The margins of a panel around what it draws."""
 
 STYLE: Final = """

@@ -39,7 +39,7 @@ metadata: {{name: slow}}
 spec:
   type: redis
   redis: {{host: 127.0.0.1, port: {slow}}}
-  pool: {{maxConnections: 2, minIdle: 0, connectionTimeout: 10s, maxWaiting: 2}}
+  pool: {{maxConnections: 2, minIdle: 2, connectionTimeout: 10s, maxWaiting: 2}}
 ---
 apiVersion: pannier.dev/v1alpha1
 kind: StoreBackend
