@@ -22,6 +22,11 @@ MAX_REJECTIONS: Final = 5
 SETTLE: Final = 1.0
 """Seconds for which a sidecar that has just connected may be about to answer: see `patience`."""
 
+GATHERING: Final = 20.0
+"""Seconds after which sidecars have dialed a new leader: they back off with jitter while there is
+none. Until then one that is not connected is not taken for gone: kubectl wait would return."""
+GATHERING_REASON: Final = "Reconnecting"
+
 CONDITIONS: Final = ("Ready", "Accepted", "Synced", "Reachable")
 """In the order they are shown."""
 
@@ -53,14 +58,18 @@ def status_of(
     now: datetime,
     before: Mapping[str, Any] | None = None,
     shares_with: Collection[tuple[str, str]] = (),
+    gathering: bool = False,
 ) -> dict[str, Any]:
     """The status of `resource`, as a JSON object.
 
     `tally` is how it fares in the sidecars, None where nobody counted (yet). `before` is the status
     the resource has. `shares_with` are namespace and name of the StoreBackends whose records lie in
-    the same place.
+    the same place. `gathering` says that this operator has led for less than `GATHERING`: sidecars
+    that the status before speaks of have yet to dial it.
     """
     tally = tally or Tally()
+    before = before or {}
+    awaited = max(0, _known(before) - tally.connected - tally.lost) if gathering else 0
     namespace = resource["metadata"]["namespace"]
     # What was resolved may be older than the resource: a status never speaks of a generation that
     # it was not made from, and kubectl wait compares each condition's observedGeneration.
@@ -70,7 +79,7 @@ def status_of(
         else resource["metadata"].get("generation", 1)
     )
     accepted = _accepted(resolved, sorted(shares_with), namespace)
-    synced = _synced(accepted, tally)
+    synced = _synced(accepted, tally, awaited)
     reachable = _reachable(tally)
     found = {
         "Ready": _ready(accepted, synced, reachable),
@@ -78,7 +87,10 @@ def status_of(
         "Synced": synced,
         "Reachable": reachable,
     }
-    earlier = {each.get("type"): each for each in (before or {}).get("conditions") or ()}
+    if synced.reason == GATHERING_REASON and _was_synced(before, observed):
+        # A change of the leader is no news of the store: what was said of this generation stands.
+        return dict(before)
+    earlier = {each.get("type"): each for each in before.get("conditions") or ()}
     return {
         "observedGeneration": observed,
         "conditions": [
@@ -90,7 +102,8 @@ def status_of(
             "pending": tally.pending,
             "rejected": tally.rejected,
             "reachable": tally.reachable,
-            "lost": tally.lost,
+            # Who has yet to dial a new leader is lost until it does; the next look knows them so.
+            "lost": tally.lost + awaited,
         },
         "synced": f"{tally.synced}/{tally.connected}",
         "rejections": [_rejection(each) for each in tally.rejections[:MAX_REJECTIONS]],
@@ -155,12 +168,31 @@ def _accepted(
     return _Condition("True", "Accepted", "The spec is valid and its Secrets are found.")
 
 
-def _synced(accepted: _Condition, tally: Tally) -> _Condition:
+def _known(before: Mapping[str, Any]) -> int:
+    """How many sidecars the status before speaks of."""
+    counts = before.get("sidecars") or {}
+    numbers = [counts.get(name) for name in ("connected", "lost")]
+    return sum(each for each in numbers if isinstance(each, int))
+
+
+def _was_synced(before: Mapping[str, Any], observed: int) -> bool:
+    was = condition(before, "Synced")
+    return was.get("status") == "True" and was.get("observedGeneration") == observed
+
+
+def _synced(accepted: _Condition, tally: Tally, awaited: int) -> _Condition:
     if accepted.holds != "True":
         return _Condition(
             "False",
             "NotAccepted",
             "Nothing is pushed while the resource is not accepted; see the condition Accepted.",
+        )
+    if awaited and not (tally.rejected or tally.pending):
+        return _Condition(
+            "False",
+            GATHERING_REASON,
+            f"The operator that leads has begun a moment ago; {_counted(awaited)} that the one "
+            "before it served have not dialed it yet. It shows by itself which come back.",
         )
     if not tally.connected:
         lost = f" {_counted(tally.lost)} lost in the last 15 minutes." if tally.lost else ""

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from kubernetes.aio.client import ApiClient, ApiException
 
 from pannier_operator.cluster import API_ERRORS, call, said
-from pannier_operator.conditions import condition
+from pannier_operator.conditions import GATHERING_REASON, condition
 from pannier_operator.election import micro_time
 
 CONTROLLER: Final = "pannier.dev/operator"
@@ -64,7 +64,7 @@ def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[News]:
     elif is_now and (was.get("status"), was.get("reason")) != ("False", is_now["reason"]):
         # That sidecars have yet to answer is the way of every change.
         kind: Literal["Normal", "Warning"] = (
-            "Normal" if is_now["reason"] == "Pending" else "Warning"
+            "Normal" if is_now["reason"] in ("Pending", GATHERING_REASON) else "Warning"
         )
         told.append(News(kind, is_now["reason"], _note(is_now)))
     was, is_now = condition(before, "Accepted"), condition(after, "Accepted")

@@ -78,7 +78,8 @@ class LeaderLabel:
                 pass
 
     async def remove(self) -> None:
-        """Take the label from the own pod, once. After `run` has ended, before the Lease goes."""
+        """Take the label from the own pod, for good: before the streams are closed."""
+        self._leads = lambda: False
         if self._pod_name:
             try:
                 await self._patch(self._pod_name, None)

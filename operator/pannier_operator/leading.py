@@ -75,11 +75,16 @@ class Leader:
         self._candidacy = Candidacy(identity, duration=duration, deadline=duration * 2 / 3)
         self._told = False
         """Whether `elected` was called last."""
+        self._elected_at = 0.0
         self._complained = ""
 
     def leads(self) -> bool:
         """Whether this operator leads at this moment."""
         return self._told and self._candidacy.leads(self._clock())
+
+    def led_for(self) -> float:
+        """Seconds since this operator was elected; 0 for who does not lead."""
+        return self._clock() - self._elected_at if self.leads() else 0.0
 
     @property
     def epoch(self) -> int:
@@ -200,6 +205,7 @@ class Leader:
         leads = self._candidacy.leads(self._clock())
         if leads and not self._told:
             self._told = True
+            self._elected_at = self._clock()
             log.info("leading, epoch %d", self.epoch)
             self._elected(self.epoch)
         elif not leads and self._told:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier.config.stream_messages import StoreEntry
@@ -241,6 +241,46 @@ def test_only_a_newcomer_that_has_not_answered_may_wait() -> None:
     assert patience(None, waits) == 0
 
 
+def test_a_new_leader_does_not_take_sidecars_that_have_yet_to_dial_it_for_gone() -> None:
+    all_run_it = Tally(connected=12, synced=12, reachable=12)
+    before = status_of(resource(), wanted(), all_run_it, now=NOW)
+    later = NOW + timedelta(minutes=1)
+
+    def after(tally: Tally, generation: int = 3, gathering: bool = True) -> dict[str, Any]:
+        return status_of(
+            resource(generation),
+            wanted(generation),
+            tally,
+            now=later,
+            before=before,
+            gathering=gathering,
+        )
+
+    assert after(Tally()) == before, "a change of the leader is no news of the store"
+    assert after(Tally(connected=3, synced=3, reachable=3)) == before
+    # An edit meanwhile: kubectl wait must not return because nobody is there yet.
+    edited = after(Tally(connected=3, synced=3, reachable=3), generation=4)
+    assert condition(edited, "Ready")["status"] == "False"
+    assert condition(edited, "Synced")["reason"] == "Reconnecting"
+    assert "9 sidecars" in condition(edited, "Synced")["message"]
+    assert edited["sidecars"]["lost"] == 9
+    before = edited
+    still = after(Tally(connected=4, synced=4, reachable=4), generation=4)
+    assert "8 sidecars" in condition(still, "Synced")["message"], "it knows them from its own"
+    refused = after(Tally(connected=3, synced=2, rejected=1, rejections=(REFUSED,)), generation=4)
+    assert condition(refused, "Synced")["reason"] == "Rejected"
+    # All are back, or there was time enough.
+    assert condition(after(all_run_it, generation=4), "Ready")["status"] == "True"
+    gone = after(Tally(lost=12), generation=4, gathering=False)
+    assert condition(gone, "Synced")["reason"] == "NoSidecars"
+    # What was never connected is not waited for.
+    first = status_of(resource(), wanted(), Tally(), now=NOW, gathering=True)
+    assert condition(first, "Synced")["reason"] == "NoSidecars"
+    # Nor does it hide that the resource is not accepted any more.
+    broken = status_of(resource(), NO_SECRET, Tally(), now=later, before=before, gathering=True)
+    assert condition(broken, "Ready")["reason"] == "SecretNotFound"
+
+
 counts = st.integers(min_value=0, max_value=5000)
 rejections = st.lists(
     st.builds(Rejection, pod=st.text(), code=st.text(), message=st.text(max_size=2000)), max_size=8
@@ -264,17 +304,27 @@ outcomes = st.one_of(
 neighbours = st.lists(st.tuples(st.sampled_from(["shop", "bank"]), st.text(max_size=60)))
 
 
-@given(outcomes, tallies, outcomes, tallies, neighbours)
+@settings(deadline=None)
+@given(outcomes, tallies, outcomes, tallies, neighbours, st.booleans())
 def test_what_holds_always(
-    first: Any, first_tally: Tally, second: Any, second_tally: Tally, shares_with: Any
+    first: Any,
+    first_tally: Tally,
+    second: Any,
+    second_tally: Tally,
+    shares_with: Any,
+    gathering: bool,
 ) -> None:
     before = status_of(resource(), first, first_tally, now=NOW, shares_with=shares_with)
     later = NOW + timedelta(minutes=1)
-    after = status_of(resource(), second, second_tally, now=later, before=before)
-    assert after == status_of(resource(), second, second_tally, now=later, before=before)
-    again = status_of(
-        resource(), second, second_tally, now=later + timedelta(minutes=1), before=after
-    )
+
+    def made(now: datetime, before: Any) -> dict[str, Any]:
+        return status_of(
+            resource(), second, second_tally, now=now, before=before, gathering=gathering
+        )
+
+    after = made(later, before)
+    assert after == made(later, before)
+    again = made(later + timedelta(minutes=1), after)
     assert again == after, "time alone changes nothing"
     for status in (before, after):
         holds = {each["type"]: each["status"] for each in status["conditions"]}
