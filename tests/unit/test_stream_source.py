@@ -107,9 +107,11 @@ async def test_a_message_that_cannot_be_sent_ends_the_stream(
     client: Client, operator: Peer, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """The peer takes a long answer only in part, and then its buffers are full."""
+    """The peer takes nothing, and long messages fill all buffers on the way to it."""
     client.source = client.made(client.bearings, ping_every=60)
     monkeypatch.setattr(stream_session, "SEND_WITHIN", 0.2)
+    monkeypatch.setattr(stream_session, "REPORT_EVERY", 0.01)
+    monkeypatch.setattr(stream_session, "changes", lambda before, now: now)
     monkeypatch.setattr(stream_session, "fitting", lambda report: b"x" * 8 * 1024 * 1024)
     client.source.follow(client.applier)
     await until(lambda: operator.streams and operator.streams[0].reports)
