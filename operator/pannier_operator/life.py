@@ -22,6 +22,7 @@ from pannier_operator import metrics
 from pannier_operator.cache import Cache, Key, Kind
 from pannier_operator.certificates.keeping import Certificates, service_names
 from pannier_operator.cluster import connect
+from pannier_operator.conditions import GATHERING
 from pannier_operator.events import Events
 from pannier_operator.health import Health
 from pannier_operator.leader_label import LeaderLabel
@@ -119,7 +120,12 @@ class Operator:
         self._handing_over: asyncio.Task[None] | None = None
         # What is told to people.
         self.events = Events(api, instance=settings.pod_name)
-        self.statuses = StatusWriter(api, may_write=self.leader.leads, written=self.events.written)
+        # Streams that are closed on leaving are no news of their stores.
+        self.statuses = StatusWriter(
+            api,
+            may_write=lambda: self.leader.leads() and not self._leaving,
+            written=self.events.written,
+        )
         self.queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, workers=settings.workers, complain=complain
         )
@@ -129,6 +135,7 @@ class Operator:
             self.snapshots,
             fleet=self.fleet,
             statuses=self.statuses,
+            gathering=lambda: self.leader.led_for() < GATHERING,
             counts=self.counts,
             queue=self.queue,
         )
@@ -238,6 +245,8 @@ class Operator:
         self.label.changed()
         self.certificates.changed()
         self.reconcile_all()
+        # What waited for sidecars to dial is looked at again.
+        asyncio.get_running_loop().call_later(GATHERING + 0.1, self.reconcile_all)
 
     def _lost(self) -> None:
         self.statuses.stop()

@@ -66,6 +66,7 @@ class Reconciler:
         *,
         fleet: Fleet,
         statuses: Statuses,
+        gathering: Callable[[], bool] = lambda: False,
         counts: Counts,
         queue: WorkQueue[Key],
     ) -> None:
@@ -74,6 +75,7 @@ class Reconciler:
         self._snapshots = snapshots
         self._fleet = fleet
         self._statuses = statuses
+        self._gathering = gathering
         self._counts = counts
         self._queue = queue
         self._told: dict[Key, str] = {}
@@ -149,6 +151,7 @@ class Reconciler:
                 self._fleet.tally(key.namespace, resolved.wanted),
                 now=datetime.now(UTC),
                 before=before,
+                gathering=self._gathering(),
                 shares_with=[(other.namespace, other.name) for other in others],
             )
 
