@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pannier.aio.connectors.hdfs import HDFSConnector
 from pannier.aio.managers import ConnectorManagerFactory
-from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.aio.stores.pooled import PooledStoreBase
 from pannier.aio.worker import beside, each, see_through
 from pannier.errors import PannierError, Unsupported
 from pannier.operations import (
@@ -38,7 +38,7 @@ MAX_PARALLEL = 16
 """Files read or written at once for one call; more gave no more from one NameNode and DataNode."""
 
 
-class HDFSStoreBackend(KeyValueStoreBackendBase):
+class HDFSStoreBackend(PooledStoreBase):
     """Records as JSON files in HDFS, readable by any Hadoop tool.
 
     `base_path` is where the schemas' directories are; its user must be able to write there.
@@ -111,22 +111,10 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
         """The NameNodes' addresses."""
         return self._cluster.addresses
 
-    async def reconfigure(self, **settings: Any) -> None:
-        """Change settings of the live pool. Raises ValueError, TypeError."""
-        await self._manager.reconfigure(**settings)
-
-    def stats(self) -> dict[str, int]:
-        """The pool's figures; one connection is one request under way at HDFS."""
-        return self._manager.stats()
-
     @property
     def _parallel(self) -> int:
         """How many connections one call uses at once."""
         return min(MAX_PARALLEL, self.stats()["max"])
-
-    def pools(self) -> Sequence[Any]:
-        """The pool, for the metrics."""
-        return [self._manager.pool]
 
     # One record -----------------------------------------------------------------------------------
 
@@ -248,9 +236,6 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
 
     async def ping(self) -> None:
         await self._lent(Session.probe)
-
-    async def close(self) -> None:
-        await self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_path or '/'} at {', '.join(self.namenodes)}>"

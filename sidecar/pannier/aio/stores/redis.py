@@ -11,6 +11,7 @@ from pannier import redis_scanning as scanning
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.aio.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.aio.managers import ConnectorManagerFactory
+from pannier.aio.stores.pooled import PooledStoreBase
 from pannier.aio.stores.redis_records import RedisRecords
 from pannier.pool.modes import ConnectionMode
 from pannier.redis_address import RedisAddress, RedisTls, node_of
@@ -21,7 +22,7 @@ from pannier.redis_waiting import ReplicaWait
 SENTINEL_PORT = 26379
 
 
-class RedisStoreBackend(RedisRecords):
+class RedisStoreBackend(PooledStoreBase, RedisRecords):
     """Records in Redis hashes: `<key_prefix><schema>`, or with buckets `...<schema>:<bucket>`.
 
     `unix_socket` is dialed instead of host and port; with `sentinels`, a list of `host:port`, they
@@ -158,23 +159,6 @@ class RedisStoreBackend(RedisRecords):
             if isinstance(reply, Exception):
                 raise failure(reply, where, write=False)
             return run, reply
-
-    # Life ---------------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, int]:
-        return self._manager.stats()
-
-    def pools(self) -> Sequence[Any]:
-        return (self._manager.pool,)
-
-    async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
-        """Change the timeout and the pool's settings (see PoolSettings) of the live store."""
-        await self._manager.reconfigure(**pool)
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
-
-    async def close(self) -> None:
-        await self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown}>"

@@ -9,7 +9,7 @@ from pannier import filters, records
 from pannier import sidecar_requests as requests
 from pannier.aio.connectors.sidecar import SidecarConnector
 from pannier.aio.managers import ConnectorManagerFactory
-from pannier.aio.stores.base import KeyValueStoreBackendBase
+from pannier.aio.stores.pooled import PooledStoreBase
 from pannier.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -34,7 +34,7 @@ from pannier.sidecar_problems import error_of, error_of_loss
 R = TypeVar("R")
 
 
-class SidecarStoreBackend(KeyValueStoreBackendBase):
+class SidecarStoreBackend(PooledStoreBase):
     """Records in the store that a sidecar serves under the name `store`.
 
     `unix_socket` is dialed instead of host and port. `token` is the bearer token of a sidecar that
@@ -282,21 +282,6 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
         state = requests.member(body, "state", str)
         if state != "ready":
             raise BackendUnavailable(f"The sidecar's store {self.store} is {state}.")
-
-    def stats(self) -> dict[str, int]:
-        return self._manager.stats()
-
-    def pools(self) -> Sequence[Any]:
-        return (self._manager.pool,)
-
-    async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
-        """Change the timeout and the pool's settings (see PoolSettings) of the live store."""
-        await self._manager.reconfigure(**pool)
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
-
-    async def close(self) -> None:
-        await self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.store} at {self._address}>"

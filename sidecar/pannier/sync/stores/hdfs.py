@@ -21,7 +21,7 @@ from pannier.operations import (
 from pannier.pool.modes import ConnectionMode
 from pannier.sync.connectors.hdfs import HDFSConnector
 from pannier.sync.managers import ConnectorManagerFactory
-from pannier.sync.stores.base import KeyValueStoreBackendBase
+from pannier.sync.stores.pooled import PooledStoreBase
 from pannier.sync.worker import beside, each, see_through
 from pannier.webhdfs import listing, records
 from pannier.webhdfs.login import KerberosLogin, Login, SimpleLogin, TokenLogin
@@ -39,7 +39,7 @@ MAX_PARALLEL = 16
 """Files read or written at once for one call; more gave no more from one NameNode and DataNode."""
 
 
-class HDFSStoreBackend(KeyValueStoreBackendBase):
+class HDFSStoreBackend(PooledStoreBase):
     """Records as JSON files in HDFS, readable by any Hadoop tool.
 
     `base_path` is where the schemas' directories are; its user must be able to write there.
@@ -112,22 +112,10 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
         """The NameNodes' addresses."""
         return self._cluster.addresses
 
-    def reconfigure(self, **settings: Any) -> None:
-        """Change settings of the live pool. Raises ValueError, TypeError."""
-        self._manager.reconfigure(**settings)
-
-    def stats(self) -> dict[str, int]:
-        """The pool's figures; one connection is one request under way at HDFS."""
-        return self._manager.stats()
-
     @property
     def _parallel(self) -> int:
         """How many connections one call uses at once."""
         return min(MAX_PARALLEL, self.stats()["max"])
-
-    def pools(self) -> Sequence[Any]:
-        """The pool, for the metrics."""
-        return [self._manager.pool]
 
     # One record -----------------------------------------------------------------------------------
 
@@ -245,9 +233,6 @@ class HDFSStoreBackend(KeyValueStoreBackendBase):
 
     def ping(self) -> None:
         self._lent(Session.probe)
-
-    def close(self) -> None:
-        self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_path or '/'} at {', '.join(self.namenodes)}>"

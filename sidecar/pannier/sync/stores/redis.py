@@ -17,12 +17,13 @@ from pannier.redis_waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.sync.managers import ConnectorManagerFactory
+from pannier.sync.stores.pooled import PooledStoreBase
 from pannier.sync.stores.redis_records import RedisRecords
 
 SENTINEL_PORT = 26379
 
 
-class RedisStoreBackend(RedisRecords):
+class RedisStoreBackend(PooledStoreBase, RedisRecords):
     """Records in Redis hashes: `<key_prefix><schema>`, or with buckets `...<schema>:<bucket>`.
 
     `unix_socket` is dialed instead of host and port; with `sentinels`, a list of `host:port`, they
@@ -159,23 +160,6 @@ class RedisStoreBackend(RedisRecords):
             if isinstance(reply, Exception):
                 raise failure(reply, where, write=False)
             return run, reply
-
-    # Life ---------------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, int]:
-        return self._manager.stats()
-
-    def pools(self) -> Sequence[Any]:
-        return (self._manager.pool,)
-
-    def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
-        """Change the timeout and the pool's settings (see PoolSettings) of the live store."""
-        self._manager.reconfigure(**pool)
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
-
-    def close(self) -> None:
-        self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown}>"

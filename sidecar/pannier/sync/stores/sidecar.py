@@ -30,12 +30,12 @@ from pannier.pool.modes import ConnectionMode
 from pannier.sidecar_problems import error_of, error_of_loss
 from pannier.sync.connectors.sidecar import SidecarConnector
 from pannier.sync.managers import ConnectorManagerFactory
-from pannier.sync.stores.base import KeyValueStoreBackendBase
+from pannier.sync.stores.pooled import PooledStoreBase
 
 R = TypeVar("R")
 
 
-class SidecarStoreBackend(KeyValueStoreBackendBase):
+class SidecarStoreBackend(PooledStoreBase):
     """Records in the store that a sidecar serves under the name `store`.
 
     `unix_socket` is dialed instead of host and port. `token` is the bearer token of a sidecar that
@@ -281,21 +281,6 @@ class SidecarStoreBackend(KeyValueStoreBackendBase):
         state = requests.member(body, "state", str)
         if state != "ready":
             raise BackendUnavailable(f"The sidecar's store {self.store} is {state}.")
-
-    def stats(self) -> dict[str, int]:
-        return self._manager.stats()
-
-    def pools(self) -> Sequence[Any]:
-        return (self._manager.pool,)
-
-    def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
-        """Change the timeout and the pool's settings (see PoolSettings) of the live store."""
-        self._manager.reconfigure(**pool)
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
-
-    def close(self) -> None:
-        self._manager.shutdown()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.store} at {self._address}>"

@@ -1,0 +1,35 @@
+"""What the stores on one pool of connections share: its figures, its settings and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pannier.aio.managers import ConnectorManagerBase
+from pannier.aio.stores.base import KeyValueStoreBackendBase
+
+
+class PooledStoreBase(KeyValueStoreBackendBase):
+    """A store whose connections are lent by one manager."""
+
+    request_timeout: float
+    """The longest wait, in seconds, for one answer once it was asked for."""
+    _manager: ConnectorManagerBase
+
+    def stats(self) -> dict[str, int]:
+        return self._manager.stats()
+
+    def pools(self) -> Sequence[Any]:
+        return (self._manager.pool,)
+
+    async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
+        """Change the timeout and the pool's settings (see PoolSettings) of the live store.
+
+        Raises ValueError or TypeError, and changes nothing.
+        """
+        await self._manager.reconfigure(**pool)
+        if request_timeout is not None:
+            self.request_timeout = request_timeout
+
+    async def close(self) -> None:
+        await self._manager.shutdown()
