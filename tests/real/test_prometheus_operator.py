@@ -1,17 +1,15 @@
 """Every panel of `Pannier / Operator`, by a real Prometheus that watches a real operator at work.
 
-The operator has the chart's rights and resources to reconcile; no sidecar is connected to it, so
-that its pushes are counted as none, and their quantiles are of nothing.
+The operator has the chart's rights and pushes to one real sidecar, until it is ended: then the
+alert for a lost stream holds.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,17 @@ from typing import Any
 import pytest
 
 from tests.real.kubernetes import install_operator_rbac
+from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.programs import free_port
+from tests.real.operator import operator
 from tests.real.prometheus import Prometheus, prometheus
 from tests.real.prometheus_parts import boards
 from tests.real.prometheus_parts.boards import Expression
 from tests.real.redis import until
-from tests.real.sidecar import PANNIER
+from tests.real.sidecar import sidecar
 
 EXPRESSIONS = boards.expressions("pannier-operator")
+STREAM_DOWN = boards.alerts()["PannierStreamDown"]
 SPECS: dict[str, dict[str, Any]] = {
     "notes": {"type": "memory", "memory": {}},
     "carts": {
@@ -37,12 +37,15 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watched:
-    """A Prometheus, and when the operator had reconciled for a while."""
+    """A Prometheus, and the moments it is asked about."""
 
     prometheus: Prometheus
-    at: float
+    working: float = 0.0
+    """The operator had reconciled and pushed for a while."""
+    ended: float = 0.0
+    """The operator was gone for a while."""
 
 
 @pytest.fixture(scope="module")
@@ -50,66 +53,68 @@ def watched(
     shared_control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
     plane, directory = shared_control_plane, tmp_path_factory.mktemp("operator")
-    namespace = plane.namespace()
-    kubeconfig = install_operator_rbac(plane, namespace, watch=[namespace])
-    port = free_port()
-    with (
-        operator(directory, namespace, kubeconfig, port),
-        prometheus(
-            directory, {f"127.0.0.1:{port}": {"namespace": "shop", "pod": "operator-1"}}
-        ) as watching,
-    ):
-        for name, spec in SPECS.items():
-            metadata = {"name": name, "namespace": namespace}
-            kind = {"apiVersion": "pannier.dev/v1alpha1", "kind": "StoreBackend"}
-            plane.apply({**kind, "metadata": metadata, "spec": spec})
-        sizes = itertools.count(1)
+    own, namespace = plane.namespace(), plane.namespace()
+    rights = install_operator_rbac(plane, own, watch=[namespace])
+    token, ca = directory / "token", directory / "ca.crt"
+    pod = plane.pod(namespace, "cart-1")
+    token.write_text(plane.service_account_token(namespace, audience="pannier", pod=pod))
+    with operator(
+        plane, directory, "--watch-namespace", namespace, namespace=own, kubeconfig=rights
+    ) as running:
+        until(lambda: has_published(plane, namespace, ca), "the CA is published", 60)
+        dials = ("--operator", running.url, "--operator-token-file", str(token),
+                 "--operator-ca-file", str(ca))  # fmt: skip
+        with (
+            sidecar(directory, *dials, wait=False) as beside,
+            prometheus(
+                directory,
+                {
+                    f"127.0.0.1:{running.admin_port}": labels("operator-1"),
+                    f"127.0.0.1:{beside.admin_port}": labels("cart-1"),
+                },
+            ) as watching,
+        ):
+            for name, spec in SPECS.items():
+                metadata = {"name": name, "namespace": namespace}
+                kind = {"apiVersion": "pannier.dev/v1alpha1", "kind": "StoreBackend"}
+                plane.apply({**kind, "metadata": metadata, "spec": spec})
+            edited = itertools.count(1)
 
-        def reconciles() -> bool:
-            size = {"spec": {"memory": {"maxBytes": f"{next(sizes)}Mi"}}}
-            path = f"/apis/pannier.dev/v1alpha1/namespaces/{namespace}/storebackends/notes"
-            plane.api.call("PATCH", path, size, content_type="application/merge-patch+json")
-            time.sleep(0.2)  # as a person edits, and not as fast as it goes
-            rates = watching.values("rate(pannier_operator_reconciles_total{result='ok'}[4s]) > 1")
-            return bool(rates)
+            def is_pushed() -> bool:
+                size = {"spec": {"memory": {"maxBytes": f"{next(edited)}Mi"}}}
+                path = f"/apis/pannier.dev/v1alpha1/namespaces/{namespace}/storebackends/notes"
+                plane.api.call("PATCH", path, size, content_type="application/merge-patch+json")
+                time.sleep(0.3)  # as a person edits, and not as fast as it goes
+                seen = watching.values("rate(pannier_operator_push_seconds_count[4s]) > 0.5")
+                return bool(seen)
 
-        until(reconciles, "the operator reconciles", 60)
-        yield Watched(watching, time.time())
+            until(is_pushed, "the operator pushes", 90)
+            story = Watched(watching, working=time.time())
+            running.stop()
+            until(lambda: watching.query(STREAM_DOWN), "the lost stream is an alert", 60)
+            story.ended = time.time()
+            yield story
 
 
-@contextmanager
-def operator(directory: Path, namespace: str, kubeconfig: Path, port: int) -> Iterator[None]:
-    """A real operator that serves one namespace and is ended as Kubernetes ends it."""
-    log = directory / "operator.log"
-    command = [
-        PANNIER, "operator", "--kubeconfig", kubeconfig, "--namespace", namespace,
-        "--watch-namespace", namespace, "--admin-listen", f"127.0.0.1:{port}",
-        "--listen", f"127.0.0.1:{free_port()}", "--drain-delay", "0", "--drain-spread", "0",
-    ]  # fmt: skip
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
-        )
+def has_published(plane: ControlPlane, namespace: str, ca: Path) -> bool:
+    """Whether the operator's CA is in the namespace; it is written to `ca` then."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps/pannier-ca"
     try:
-        yield
-        assert process.poll() is None, log.read_text()
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        ca.write_text(plane.api.call("GET", path)["data"]["ca.crt"])
+    except ApiError:
+        return False
+    return True
+
+
+def labels(pod: str) -> dict[str, str]:
+    return {"namespace": "shop", "pod": pod}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
 def test_every_panel_has_data(watched: Watched, expression: Expression) -> None:
-    values = watched.prometheus.values(expression.promql, watched.at)
+    values = watched.prometheus.values(expression.promql, watched.working)
     assert values
-    of_nothing = expression.panel.startswith("Push time") and expression.legend in ("p50", "p99")
-    for value in values:
-        assert math.isnan(value) if of_nothing else 0 <= value < math.inf
+    assert all(0 <= value < math.inf for value in values)
 
 
 @pytest.mark.parametrize("name", boards.variables("pannier-operator"))
@@ -119,20 +124,35 @@ def test_every_variable_has_choices(watched: Watched, name: str) -> None:
     assert watched.prometheus.label_values(label, selector) == wanted[name]
 
 
-def test_the_panels_count_what_is_there(watched: Watched) -> None:
-    def shown(panel: str) -> float:
-        (expression,) = (each for each in EXPRESSIONS if each.panel == panel)
-        return watched.prometheus.value(expression.promql, watched.at)
+@pytest.mark.parametrize(
+    ("panel", "figure"),
+    [("Leaders", 1), ("Store backends", len(SPECS)), ("Not ready", 1)],
+)
+def test_the_panels_count_what_is_there(watched: Watched, panel: str, figure: float) -> None:
+    (expression,) = (each for each in EXPRESSIONS if each.panel == panel)
+    assert watched.prometheus.value(expression.promql, watched.working) == figure
 
-    assert shown("Store backends") == len(SPECS)
-    assert 1 <= shown("Not ready") <= len(SPECS), "one lacks its Secret"
+
+def test_a_push_is_within_its_buckets(watched: Watched) -> None:
+    low, high = (
+        watched.prometheus.value(each.promql, watched.working)
+        for each in EXPRESSIONS
+        if each.panel == "Push time" and each.legend in ("p50", "p99")
+    )
+    assert 0 < low <= high <= 10
 
 
 def test_an_operator_is_no_sidecar(watched: Watched) -> None:
-    counted = [
-        each.promql for each in boards.expressions("pannier-sidecars")
+    found = {
+        each.panel: watched.prometheus.values(each.promql, watched.working)
+        for each in boards.expressions("pannier-sidecars")
         if each.panel in ("Sidecars", "Builds", "CPU", "Memory", "Open files")
-    ]  # fmt: skip
-    assert len(counted) == 5
-    for promql in counted:
-        assert watched.prometheus.values(promql, watched.at) == []
+    }
+    assert {panel: len(values) for panel, values in found.items()} == dict.fromkeys(found, 1)
+    assert found["Sidecars"] == found["Builds"] == [1]
+
+
+def test_the_alert_for_a_lost_stream_holds_only_once_it_is_lost(watched: Watched) -> None:
+    assert watched.prometheus.query(STREAM_DOWN, watched.working) == []
+    ((found, _),) = watched.prometheus.query(STREAM_DOWN, watched.ended)
+    assert found["pod"] == "cart-1"

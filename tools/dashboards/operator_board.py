@@ -149,6 +149,18 @@ def pushes() -> Row:
                 unit="s",
                 limit=1,
             ),
+            timeseries(
+                "Streams refused, by reason",
+                "Dials a second that got no stream. token-refused, wrong-audience and not-a-pod "
+                "are the sidecar's token; later and not-ready are this operator's own affair.",
+                Query(
+                    "sum by (reason) (rate(pannier_operator_stream_refusals_total"
+                    f"{{{POD}}}{WINDOW}))",
+                    "{{reason}}",
+                ),
+                unit="ops",
+                width=12,
+            ),
             heatmap(
                 "Push time",
                 "Pushes by how long they took.",
@@ -166,7 +178,8 @@ def pushes() -> Row:
                     "ready: {{ready}}",
                 ),
                 unit="short",
-                width=12,
+                width=24,
+                height=6,
                 stacked=True,
             ),
         ),
