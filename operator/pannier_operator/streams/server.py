@@ -34,6 +34,8 @@ MOST_HEADERS: Final = 64
 MOST_STREAMS: Final = 20_000
 MOST_OPENING: Final = 8_192
 """Connections that are not streams yet: in TLS, in their head, in their review."""
+GONE_WITHIN: Final = 4.0
+"""Seconds in which streams that were closed are to be gone."""
 BACKLOG: Final = 4_096
 """Connections the kernel holds while a storm is worked off."""
 
@@ -107,12 +109,23 @@ class StreamServer:
         if self._server is not None:
             self._server.close()
         await self._fleet.close_all(Close.GOING_AWAY, 0)
+        await self._all_gone()
         if self._handler is not None:
             self._handler.pre_shutdown()
             await self._handler.shutdown(5.0)
         if self._server is not None:
             await self._server.wait_closed()
         await self._fleet.stop()
+
+    async def _all_gone(self) -> None:
+        """Let sidecars answer their close: aiohttp reads nothing any more once it shuts down."""
+        try:
+            async with asyncio.timeout(GONE_WITHIN):
+                # Each stream ends in a task of its own; nothing tells of the last.
+                while self._streams:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            log.warning("%d streams are cut: their sidecars answer no close", self._streams)
 
     def _has_room(self) -> bool:
         assert self._handler is not None
