@@ -13,7 +13,7 @@ import pytest
 from hiredis import ReplyError
 
 from pannier import redis_commands as commands
-from pannier.aio.stores import cluster_pools, redis_cluster
+from pannier.aio.stores import cluster_pools, grouped_cluster, redis_cluster
 from pannier.aio.stores.grouped_cluster import GroupedClusterStore
 from pannier.aio.stores.redis_cluster import MOST_TURNS
 from pannier.errors import BackendUnavailable, OutcomeUnknown, PannierError, PoolClosed
@@ -408,3 +408,27 @@ async def test_an_operation_for_a_pool_that_is_closed_just_now_goes_to_where_its
     store.submit_write("S", "a", b"1", ALWAYS, ends.of("a"))
     (await sent(nodes, B)).answer(1)
     assert ends["a"] is Outcome.CREATED
+
+
+@pytest.mark.parametrize("pause", [0.0, 1000.0])
+async def test_a_node_that_hangs_has_the_slots_looked_at_now_and_then(
+    store: GroupedClusterStore,
+    nodes: PaperNodes,
+    ends: Ends,
+    monkeypatch: pytest.MonkeyPatch,
+    pause: float,
+) -> None:
+    monkeypatch.setattr(grouped_cluster, "SLOW_PAUSE", pause)
+    await store.reconfigure(connection_timeout=0.05)
+    store.submit_read("S", "sent", ends.of("sent"))
+    wire = await sent(nodes, A)
+    store.submit_read("S", "waits", ends.of("waits"))
+    await ended(ends, "waits")
+    assert ends["waits"].code == "pool-exhausted"
+    if pause:
+        wire.answer(loss=ConnectionLost("no answer", timed_out=True))
+        await ended(ends, "sent")
+        assert ends["sent"].code == "timeout"
+        assert not nodes.asked and store._looking is None
+    else:
+        await until(lambda: nodes.asked == [B])

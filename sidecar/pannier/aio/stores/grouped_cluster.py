@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ from pannier.redis_replies import ConnectionLost, code_of
 from pannier.redis_slots import Node, redirection, slot_of
 
 log = logging.getLogger("pannier.stores")
+
+SLOW_PAUSE = 1.0
+"""Seconds between two looks at the slots because a node did not answer in time."""
 
 
 class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
@@ -122,7 +126,11 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
         if groups is None:
             return False
         if type(answer) is not ReplyError:
-            if isinstance(answer, (ConnectionLost, BackendUnavailable, PoolTimeout)):
+            if is_slow(answer):
+                # A node that hangs may be replaced; one that is only busy needs no more to do.
+                if time.monotonic() >= self._learned_at + SLOW_PAUSE:
+                    self._look_again(groups.node)
+            elif isinstance(answer, (ConnectionLost, BackendUnavailable)):
                 self._look_again(groups.node)
             return False
         found = redirection(str(answer), groups.node)
@@ -137,9 +145,8 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
             return True
         kind, slot, node = found
         if kind == "MOVED":
-            if self._slots.master_of(slot) != node:
-                self._slots.move(slot, node)
-                self._hashes.clear()
+            self._slots.move(slot, node)
+            self._hashes.clear()
             self._look_again(groups.node)  # where one slot moved, others may have
             operation.hash = self._hash_again(operation.hash)
         else:
@@ -165,3 +172,10 @@ class GroupedClusterStore(GroupedRecords, RedisClusterStoreBackend):
         for operation in waiting:
             operation.end(PoolClosed("This store was closed."))
         await super().close()
+
+
+def is_slow(answer: Any) -> bool:
+    """Whether time ran out, which says little about the node."""
+    return isinstance(answer, PoolTimeout) or (
+        isinstance(answer, ConnectionLost) and answer.timed_out
+    )
