@@ -158,6 +158,9 @@ def test_a_kept_store_runs_on_and_one_that_never_ran_says_why(
         until(lambda: load.requests > more or load.wrong, "the load goes on", WITHIN)
         assert before & {client["id"] for client in clients(server)}
     assert not load.wrong
+    until(lambda: said(stream), "how it fares is told all the same", WITHIN)
+    report = said(stream)
+    assert report is not None and report.reachable
     assert "SecretNotFound" in status(running)["config"]["error"]
     assert (store(running, "new")["state"], store(running, "new")["error"]) == (
         "rejected",
@@ -319,11 +322,11 @@ def test_no_credential_and_no_token_is_shown_anywhere(
 ) -> None:
     """Not even at level debug, where libraries log what passes."""
     server = own_redis()
-    server.call("ACL", "SETUSER", "shop", "on", ">hidden-password", "~*", "&*", "+@all")
+    server.call("ACL", "SETUSER", "shop", "on", ">veiled-password", "~*", "&*", "+@all")
     with sidecar(tmp_path, *bearings.options, "--log-level", "debug", wait=False) as running:
         stream = operator.stream()
-        stream.push(redis_entry(server.port, secret=("shop", "hidden-password")))
-        stream.push(redis_entry(server.port, secret=("shop", "hidden-wrong")), version="v2")
+        stream.push(redis_entry(server.port, secret=("shop", "veiled-password")))
+        stream.push(redis_entry(server.port, secret=("shop", "veiled-wrong")), version="v2")
         shown = []
         for port, path in (
             (running.port, "/v1"),
@@ -333,11 +336,11 @@ def test_no_credential_and_no_token_is_shown_anywhere(
         ):
             with Client(port) as client:
                 shown.append(client.call("GET", path)[1].decode())
-        stream.say('{"type": "snapshot", "hidden-garbage')
+        stream.say('{"type": "snapshot", "veiled-garbage')
         operator.stream(1)
     shown += [running.log.read_text(), repr(stream.reports)]
     for text in shown:
-        assert "hidden" not in text
+        assert "veiled" not in text
         assert "a-first-token" not in text
 
 

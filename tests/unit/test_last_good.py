@@ -76,7 +76,7 @@ STORIES: dict[str, list[Row]] = {
         ([entry("a", 1), entry("b", 1)], {"a": APPLIED, "b": APPLIED}, {"a": 1, "b": 1}, True),
         ([KEEP, entry("b", 2)], {"a": APPLIED, "b": APPLIED}, {"a": 1, "b": 2}, True),
     ],
-    "what is to be kept and never was is nothing": [([KEEP], {"a": REJECTED}, {}, True)],
+    "what is to be kept and never was is missing": [([KEEP], {"a": REJECTED}, {}, False)],
 }
 
 

@@ -95,6 +95,8 @@ class LastGood:
         self._good: dict[str, StoreEntry] = {}
         self._wanted: dict[str, StoreEntry] = {}
         """What the newest snapshot asks for, but for what it keeps."""
+        self._named: set[str] = set()
+        """All that it names."""
         self._proven: set[str] = set()
         """Names whose good entry was applied; the others' were only ever pending."""
 
@@ -103,11 +105,12 @@ class LastGood:
         self.version, self.epoch = kept.version, kept.epoch
         self._good = {entry.name: entry for entry in kept.stores}
         self._wanted = dict(self._good)
+        self._named = set(self._good)
         self._proven = set(self._good)
 
     def take(self, snapshot: Snapshot) -> None:
         """A snapshot has come: what it does not name is gone, the rest is to be settled."""
-        named = {entry.name for entry in snapshot.stores}
+        named = self._named = {entry.name for entry in snapshot.stores}
         self.version, self.epoch = snapshot.version, snapshot.epoch
         self._good = {name: entry for name, entry in self._good.items() if name in named}
         self._proven &= named
@@ -131,8 +134,10 @@ class LastGood:
 
     @property
     def whole(self) -> bool:
-        """Whether the good entries are those of the newest snapshot."""
-        return all(self._good.get(name) is entry for name, entry in self._wanted.items())
+        """Whether the good entries are all that the newest snapshot asks for."""
+        return self._named == self._good.keys() and all(
+            self._good[name] is entry for name, entry in self._wanted.items()
+        )
 
     def kept(self, *, operator: str, heard: Moment) -> Kept:
         """What to write into the file."""

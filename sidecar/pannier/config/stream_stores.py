@@ -106,20 +106,22 @@ class StreamStores:
         """Apply a snapshot that counts; gives its answer, within `ANSWER_WITHIN`."""
         assert self._applier is not None
         read = read_entries(snapshot.version, snapshot.stores)
-        self._names = [entry.name for entry in snapshot.stores if not entry.keep]
+        self._names = [entry.name for entry in snapshot.stores]
         self._applier.apply(read.configuration)
         self.version = snapshot.version
         self._last_good.take(snapshot)
         self.heard()
         await self._applier.settled(within=SETTLE_WITHIN)
-        reports = self.reports()
+        # Of the kept ones there is nothing to acknowledge; how they fare is told by `state`.
+        kept = read.configuration.kept
+        reports = {name: each for name, each in self.reports().items() if name not in kept}
         self.keep()
         count = dict.fromkeys(("applied", "pending", "rejected"), 0)
         for report in reports.values():
             count[report.state] += 1
         log.info(
             "configuration %s: %d applied, %d pending, %d rejected, %d kept as they are",
-            snapshot.version, *count.values(), len(read.configuration.kept),
+            snapshot.version, *count.values(), len(kept),
         )  # fmt: skip
         for warning in read.warnings:
             log.warning("ignored in the configuration: %s", warning)
@@ -131,7 +133,7 @@ class StreamStores:
         )
 
     def reports(self) -> dict[str, StoreReport]:
-        """How each store is now, but for those that were only to be kept."""
+        """How each store is now, the kept ones too."""
         assert self._applier is not None
         ends = self._applier.ends()
         served = self._table.stores
