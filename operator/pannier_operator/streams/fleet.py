@@ -197,7 +197,10 @@ class Fleet:
         group.sessions[session] = None
         if group.push is None:
             self._refresh(group, self.clock())
-        if group.push is not None:
+        if group.push is not None and session.version == group.push.wanted.version:
+            # Nothing goes out, and it must be known before the `state` that follows hello at once.
+            self._offer(session)
+        elif group.push is not None:
             self._outbox.add(session)
         self._tell_all(group)
 
