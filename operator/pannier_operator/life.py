@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient
 
 from pannier.config.stream_messages import Close
 from pannier.errors import PannierError
+from pannier.version import installed_version
 from pannier_operator import metrics
 from pannier_operator.cache import Cache, Key, Kind
 from pannier_operator.certificates.keeping import Certificates, service_names
@@ -76,7 +77,13 @@ class Operator:
         )
         self.lister.resynced = self.reconcile_all
         self.watching = Watching(
-            api, settings, scopes, self.cache, began=self.lister.ask, heed_signals=stop.heed
+            api,
+            settings,
+            scopes,
+            self.cache,
+            probe=self.lister.probe,
+            began=self.lister.ask,
+            heed_signals=stop.heed,
         )
         # Who leads.
         self.leader = Leader(
@@ -157,6 +164,8 @@ class Operator:
     async def run(self) -> None:
         """Serve until a signal. Raises CannotListen."""
         try:
+            where = ", ".join(self.settings.watch_namespace) or "the whole cluster"
+            log.info("pannier operator %s serves %s", installed_version(), where)
             await self._open_admin_port()
             follow = asyncio.create_task(self._follow(), name="follow the cluster")
             lead = asyncio.create_task(self._lead(), name="lead")
@@ -182,7 +191,6 @@ class Operator:
     async def _follow(self) -> None:
         """Watch, list and reconcile, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            await self.lister.probe()
             group.create_task(self.watching.run(), name="watch")
             group.create_task(self.lister.run(), name="list")
             await self.lister.completed()

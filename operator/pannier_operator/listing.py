@@ -87,7 +87,7 @@ class Lister:
                 group.create_task(self._follow(scope), name=f"list {scope}")
 
     async def probe(self) -> None:
-        """Return when every scope can be listed: its kind is there, and we may."""
+        """Return when every scope can be listed: its kind is defined, and we may."""
         for scope in self._scopes:
             wait = FIRST_RETRY
             while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
 import kopf
@@ -26,6 +26,9 @@ RESTART_WAIT: Final = 2.0
 """Seconds before kopf is started again after it ended."""
 GRACE: Final = 20.0
 """Seconds that a watch may be down (a reconnect takes less) before we are not ready."""
+HOPELESS: Final = 60.0
+"""Seconds after which a watch that is down is not left to kopf any more: a resource that was
+undefined and defined again, kopf does not look for."""
 
 
 class Backoffs:
@@ -47,16 +50,22 @@ class Watching:
         scopes: Iterable[Scope],
         cache: Cache,
         *,
+        probe: Callable[[], Awaitable[None]],
         began: Callable[[Scope], None],
         heed_signals: Callable[[], None] = lambda: None,
+        hopeless: float = HOPELESS,
     ) -> None:
-        """`began` is told when a watch runs whose beginning lost sight of what was deleted before:
-        then a complete list is due. kopf takes SIGTERM for itself: `heed_signals` takes it back.
+        """`probe` returns once every scope can be listed: kopf looks for resources at its start
+        alone. `began` is told when a watch runs whose beginning lost sight of what was deleted
+        before: then a complete list is due. kopf takes SIGTERM for itself: `heed_signals` takes it
+        back.
         """
         self._api = api
         self._settings = settings
         self._cache = cache
+        self._probe = probe
         self._heed_signals = heed_signals
+        self._hopeless = hopeless
         self._requests = WatchRequests(scopes, began)
         self._restart = asyncio.Event()
 
@@ -77,6 +86,7 @@ class Watching:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            await self._probe()
             self._restart.clear()
             try:
                 await self._once()
@@ -99,15 +109,30 @@ class Watching:
         )
         self._heed_signals()
         restart = asyncio.create_task(self._restart.wait())
+        guard = asyncio.create_task(self._guard())
         try:
-            done, _ = await asyncio.wait((*tasks, restart), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                (*tasks, restart, guard), return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
-            for task in (*tasks, restart):
+            for task in (*tasks, restart, guard):
                 task.cancel()
-            await asyncio.gather(*tasks, restart, return_exceptions=True)
+            await asyncio.gather(*tasks, restart, guard, return_exceptions=True)
         for task in done:
-            if task is not restart and (error := task.exception()) is not None:
+            if (error := task.exception()) is not None:
                 raise error
+
+    async def _guard(self) -> None:
+        """Have kopf started anew where it leaves a watch down for long."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            await asyncio.sleep(self._hopeless / 6)
+            now = loop.time()
+            for scope, since in self._requests.down():
+                if now - max(since or began, began) > self._hopeless:
+                    self.restart(f"the watch of {scope} stays down")
+                    return
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

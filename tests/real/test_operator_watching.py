@@ -118,7 +118,12 @@ class Following:
 
 @asynccontextmanager
 async def following(
-    kubeconfig: Path, namespace: str, *, every: float = 300, **settings: Any
+    kubeconfig: Path,
+    namespace: str,
+    *,
+    every: float = 300,
+    hopeless: float = 60,
+    **settings: Any,
 ) -> AsyncIterator[Following]:
     made = OperatorSettings(kubeconfig=kubeconfig, **settings)
     scopes = scopes_of(made)
@@ -130,11 +135,12 @@ async def following(
             running.began.append(scope)
             lister.ask(scope)
 
-        watching = Watching(api, made, scopes, cache, began=began)
+        watching = Watching(
+            api, made, scopes, cache, probe=lister.probe, began=began, hopeless=hopeless
+        )
         running = Following(namespace, cache, lister, watching)
 
         async def run() -> None:
-            await lister.probe()
             async with asyncio.TaskGroup() as group:
                 group.create_task(watching.run())
                 group.create_task(lister.run())
@@ -286,19 +292,24 @@ class TestRights:
             assert not known.lister.is_complete
             assert "storebackends not watched yet" in known.reasons()
 
-    async def test_before_its_resource_is_defined_it_waits_for_it(
+    async def test_before_its_resource_is_defined_and_defined_again_it_waits_for_it(
         self, own_control_plane: Callable[..., ControlPlane]
     ) -> None:
         plane = own_control_plane(controller_manager=False)
-        async with following(plane.kubeconfig, "default") as known:
+        async with following(plane.kubeconfig, "default", hopeless=3) as known:
             await soon(lambda: any("CustomResourceDefinition" in each for each in known.reasons()))
             storebackend_definition(plane)
             shops = Shops(plane, "default")
             shops.backend()
             await known.ready()
             await soon(lambda: known.names() == ["shop"])
-            shops.delete(f"{shops.backends}/shop")
+            plane.kubectl("delete", "crd", "storebackends.pannier.dev")
             await soon(lambda: known.names() == [])
+            storebackend_definition(plane)
+            shops.backend("again")
+            await soon(lambda: known.names() == ["again"])
+            shops.edit("again")
+            await soon(lambda: known.generation("again") == 2)
 
 
 class TestTheApiServerAway:
