@@ -1,4 +1,4 @@
-"""What both sides do to a socket itself: keep it alive, and end it without its owner's help."""
+"""What both sides keep for a socket, and do to it: keep it alive, or end it for its owner."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from contextlib import suppress
 
 KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 """A server that vanished without a word is noticed on an idle connection within 45 seconds."""
+
+KEPT_BUFFER = 512 * 1024
+"""Bytes of a reply's buffer that hiredis keeps for the next reply.
+
+With its own 16 KiB each page of a scan is read into a new one, and glibc gives the heap back to the
+kernel and takes it anew: 190 page faults for 1,000 records of 250 bytes, most of an export's time
+in the kernel.
+"""
 
 
 def keep_alive(descriptor: int) -> None:

@@ -19,7 +19,7 @@ from hiredis import HiredisError, PushNotification, Reader, ReplyError
 from pannier import redis_commands as commands
 from pannier.redis_address import RedisAddress, plain
 from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, run_of, spoken
-from pannier.redis_sockets import keep_alive, shut_down
+from pannier.redis_sockets import KEPT_BUFFER, keep_alive, shut_down
 
 Done = Callable[[list[Any], ConnectionLost | None], None]
 """Told once how a pipeline ended: with all its replies and None, or with what came and the loss.
@@ -43,6 +43,7 @@ class RedisWire(asyncio.Protocol):
         self._loop = loop
         self._process = os.getpid()
         self._reader = Reader(notEnoughData=_INCOMPLETE)
+        self._reader.setmaxbuf(KEPT_BUFFER)
         self._transport: asyncio.Transport | None = None
         self._lost: ConnectionLost | None = None
         self._done: Done | None = None

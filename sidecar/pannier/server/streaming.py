@@ -26,6 +26,7 @@ from pannier.server.listing import BATCH_BYTES, BatchSize, ListRequest
 _json = msgspec.json.Encoder().encode
 _QVALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+_LF, _CR = b"\n\r"
 
 
 def wants_lines(accept: str | None) -> bool:
@@ -68,8 +69,8 @@ def parts(page: ScanPage) -> Iterator[tuple[list[str], list[bytes]]]:
 def lines(keys: list[str], values: list[bytes], matches: Predicate | None) -> bytes:
     """The records that are asked for, a line each.
 
-    A step at a time over the whole batch, because a step at a time for each record takes twice as
-    long: 0.8 µs a record of 250 bytes, of which SHA-1 is 0.45.
+    A step at a time over the whole batch, because a step at a time for each record takes more than
+    twice as long: 0.57 µs a record of 250 bytes, of which SHA-1 is 0.43.
     """
     if matches is not None:
         held = list(map(matches, values))
@@ -77,7 +78,8 @@ def lines(keys: list[str], values: list[bytes], matches: Predicate | None) -> by
     if not values:
         return b""
     tags = tags_of(values)
-    if True in map(contains, values, repeat(b"\n")) or True in map(contains, values, repeat(b"\r")):
+    # For a byte's number it takes 0.02 µs a record; for its text, tried as a number first, 0.1.
+    if True in map(contains, values, repeat(_LF)) or True in map(contains, values, repeat(_CR)):
         # Line ends stand between tokens only (a string has none raw), so they become spaces; the
         # tags are those of the bytes as they are stored.
         values = [value.translate(_LINE_ENDS) for value in values]
@@ -85,13 +87,14 @@ def lines(keys: list[str], values: list[bytes], matches: Predicate | None) -> by
 
 
 def joined(names: list[bytes], tags: Iterable[bytes], values: list[bytes]) -> bytes:
-    """The lines of these keys (as JSON strings without quotes), ETags and records."""
-    return b"".join(
-        [
-            b'{"key":"%b","etag":"\\"%b\\"","record":%b}\n' % each
-            for each in zip(names, tags, values, strict=True)
-        ]
-    )
+    """The lines of these keys (as JSON strings without quotes), ETags and records: one or more."""
+    # What stands between them is in its places already: 0.055 µs a record, formatted it is 0.12.
+    pieces: list[bytes] = [b'}\n{"key":"', b"", b'","etag":"\\"', b"", b'\\"","record":', b""]
+    pieces *= len(values)
+    pieces[1::6], pieces[3::6], pieces[5::6] = names, tags, values
+    pieces[0] = b'{"key":"'
+    pieces.append(b"}\n")
+    return b"".join(pieces)
 
 
 def tags_of(values: list[bytes]) -> tuple[bytes, ...]:

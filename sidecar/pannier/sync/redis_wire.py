@@ -19,7 +19,7 @@ from hiredis import HiredisError, PushNotification, Reader
 from pannier import redis_commands as commands
 from pannier.redis_address import RedisAddress, plain
 from pannier.redis_replies import ConnectionLost, run_of
-from pannier.redis_sockets import shut_down
+from pannier.redis_sockets import KEPT_BUFFER, shut_down
 
 _INCOMPLETE = object()
 _READ_SIZE = 64 * 1024
@@ -34,6 +34,7 @@ class RedisWire:
         self._socket = sock
         self._process = os.getpid()
         self._reader = Reader(notEnoughData=_INCOMPLETE)
+        self._reader.setmaxbuf(KEPT_BUFFER)
         self._buffer: Any = bytearray(_READ_SIZE)
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN | select.POLLPRI)
