@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from kubernetes.aio.client import ApiException
+from kubernetes.aio.config import incluster_config
 
 from pannier_operator import listing
 from pannier_operator.cache import Cache, Key
-from pannier_operator.cluster import connect
+from pannier_operator.cluster import call, connect
 from pannier_operator.listing import Lister
 from pannier_operator.served import Scope, scopes_of
 from pannier_operator.settings import OperatorSettings
+from pannier_operator.watch_requests import WatchRequests
 from pannier_operator.watching import Watching
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator_api import storebackend_definition
@@ -310,6 +312,47 @@ class TestRights:
             await soon(lambda: known.names() == ["again"])
             shops.edit("again")
             await soon(lambda: known.generation("again") == 2)
+
+    async def test_in_a_pod_its_rotated_token_is_used_from_the_next_request_on(
+        self, plane: ControlPlane, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Kubernetes replaces a pod's token; the file is read again when a minute has passed."""
+        token = tmp_path / "token"
+        token.write_text(plane.service_account_token(namespace))
+        monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+        monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(plane.ca))
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(plane.port))
+        reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+
+        async with connect(OperatorSettings()) as api:
+            watched = WatchRequests((), lambda scope: None)
+
+            async def who() -> set[str]:
+                """As whom a call of ours and one of kopf's are seen."""
+                own = await call(api, "POST", reviews, body=review)
+                async with watched.session(api) as session:
+                    url = f"{api.configuration.host}{reviews}"
+                    async with session.post(url, json=review) as answer:
+                        kopfs = await answer.json()
+                return {each["status"]["userInfo"]["username"] for each in (own, kopfs)}
+
+            assert await who() == {f"system:serviceaccount:{namespace}:default"}
+            plane.service_account(namespace, "other")
+            token.write_text(plane.service_account_token(namespace, "other"))
+            a_minute_passes(api.configuration.refresh_api_key_hook)
+            assert await who() == {f"system:serviceaccount:{namespace}:other"}
+
+
+def a_minute_passes(hook: Any) -> None:
+    """Have the client library take its token for old."""
+    for cell in hook.__closure__:
+        if hasattr(cell.cell_contents, "token_expires_at"):
+            loader = cell.cell_contents
+            loader.token_expires_at = loader.token_expires_at.replace(year=2000)
+            return
+    raise AssertionError("the client library keeps its token elsewhere now")
 
 
 class TestTheApiServerAway:
