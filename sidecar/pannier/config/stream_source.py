@@ -24,7 +24,7 @@ from pannier.config.stream_stores import StreamStores
 log = logging.getLogger("pannier.config")
 
 KEEP_EVERY: Final = 1.0
-"""Seconds between looks whether the kept configuration is to be written anew."""
+"""Seconds between looks whether the kept configuration is to be written anew, or is too old."""
 
 
 class StreamSource:
@@ -84,7 +84,6 @@ class StreamSource:
         while True:
             try:
                 delay = await self._stream()
-                self._stores.expire()
             except Exception:
                 # A fault of ours must not end the following: no configuration would ever come.
                 log.exception("the operator's stream failed; it is dialed again")
@@ -137,5 +136,7 @@ class StreamSource:
             await asyncio.sleep(KEEP_EVERY)
             try:
                 self._stores.keep()
+                if self._session is None:
+                    self._stores.expire()
             except Exception:
                 log.exception("the last good configuration could not be kept")
