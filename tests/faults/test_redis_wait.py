@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 from zlib import crc32
 
 import pytest
@@ -21,6 +24,7 @@ from tests.faults.redis_load import SCHEMA, Load
 from tests.real.redis import RedisServer, until
 from tests.real.redis_cluster import raw, redis_cluster_of
 from tests.real.redis_sides import GroupedCluster, InThreads, redis_store
+from tests.real.sidecar import Sidecar, sidecar
 
 __all__ = ["redis_store"]
 
@@ -221,6 +225,61 @@ async def test_a_cluster_waits_for_the_replica_of_each_master_written_to(
             with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
                 await store.write(SCHEMA, "k0", b"1")
             assert await store.read(SCHEMA, "k0") == b"1"
+
+
+DOCUMENT = """
+apiVersion: pannier.dev/v1alpha1
+kind: StoreBackend
+metadata: {name: shop}
+spec: {type: redis, redis: {host: 127.0.0.1, port: %d, keyPrefix: "wait:"%s}}
+"""
+
+
+ATOMIC = (
+    b'{"operations": [{"op": "put", "key": "c", "record": 1},'
+    b'{"op": "put", "key": "d", "record": 1}], "atomic": true}'
+)
+
+
+@pytest.mark.parametrize("lane", ["fast lane", "aiohttp's"])
+def test_the_sidecar_answers_504_for_every_kind_of_write_and_reads_on(
+    lane: str, pair: Pair, tmp_path: Path
+) -> None:
+    file = tmp_path / "stores.yaml"
+    file.write_text(DOCUMENT % (pair.master.port, ", waitReplicas: {count: 1, timeout: 100ms}"))
+    more = [] if lane == "fast lane" else ["--no-fast-lane"]
+    with sidecar(tmp_path, "--config", str(file), *more) as running:
+        pair.replica.pause()
+        for method, place, body in (
+            ("PUT", "/a", b'{"n": 1}'), ("PATCH", "/a", b'{"n": 2}'), ("DELETE", "/a", None),
+            ("POST", "", b'{"key": "b", "record": 1}'),
+            ("POST", ":batchWrite", ATOMIC),
+        ):  # fmt: skip
+            status, problem = call(running, method, place, body)
+            assert (status, problem["code"]) == (504, "outcome-unknown"), (method, place, problem)
+            assert "done on the Redis master, but 0 of 1 replicas had it" in problem["detail"]
+        status, answer = call(
+            running, "POST", ":batchWrite",
+            b'{"operations": [{"op": "put", "key": "c", "record": 2},'
+            b'{"op": "insert", "key": "d", "record": 2}]}',
+        )  # fmt: skip
+        assert [result["status"] for result in answer["results"]] == [504, 409]
+        assert [pair.held(key) for key in "abcd"] == [None, b"1", b"2", b"1"]
+        assert call(running, "GET", "/c") == (200, 2)
+        assert call(running, "DELETE", "/a")[0] == 404, "nothing was changed"
+        # Waited for no more by a reload; a rebuilt store takes the place of the old one.
+        file.write_text(DOCUMENT % (pair.master.port, ""))
+        until(lambda: call(running, "PUT", "/a", b"1")[0] in (201, 204), "no wait any more", 20)
+
+
+def call(running: Sidecar, method: str, place: str, body: bytes | None = None) -> tuple[int, Any]:
+    request = Request(f"{running.url}/v1/shop/{SCHEMA}{place}", body, method=method)
+    try:
+        with urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except HTTPError as refused:
+        with refused:
+            return refused.code, json.loads(refused.read())
 
 
 @pytest.mark.parametrize("given", [
