@@ -332,7 +332,10 @@ def _rejection(rejection: Rejection) -> dict[str, str]:
 
 def _printable(text: str, limit: int) -> str:
     """`text` on one line, without anything that would move a terminal's cursor."""
-    shown = "".join(each if each.isprintable() else " " for each in text).strip()
+    shown = text
+    if not text.isprintable():
+        shown = "".join(each if each.isprintable() else " " for each in text)
+    shown = shown.strip()
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -27,7 +25,7 @@ from pannier_operator.conditions import GATHERING
 from pannier_operator.events import Events
 from pannier_operator.health import Health
 from pannier_operator.leader_label import LeaderLabel
-from pannier_operator.leading import Leader
+from pannier_operator.leading import Leader, identity_of
 from pannier_operator.listing import Lister
 from pannier_operator.namespaces import Namespaces
 from pannier_operator.reconciling import Reconciler, backend_counts, complain
@@ -89,7 +87,7 @@ class Operator:
         self.leader = Leader(
             api,
             namespace=settings.namespace,
-            identity=identity_of(settings),
+            identity=identity_of(settings.pod_name),
             elected=self._elected,
             lost=self._lost,
             duration=settings.lease_duration,
@@ -271,11 +269,6 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> None:
         await self.reconciler.reconcile(key)
-
-
-def identity_of(settings: OperatorSettings) -> str:
-    """A name that no other operator has, and no earlier life of the same pod had."""
-    return f"{settings.pod_name or socket.gethostname()}_{secrets.token_hex(4)}"
 
 
 async def first_of(wait: Any, *tasks: asyncio.Task[None]) -> None:
