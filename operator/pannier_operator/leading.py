@@ -14,7 +14,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -77,6 +77,15 @@ class Leader:
         """Whether `elected` was called last."""
         self._elected_at = 0.0
         self._complained = ""
+        self._troubled_since: float | None = None
+        """Since when the Lease could be neither looked at nor written."""
+
+    def reasons(self) -> Iterator[str]:
+        """Why this operator can neither lead nor know who does: also a sign that the API server
+        does not answer, which an open watch shows late."""
+        since = self._troubled_since
+        if since is not None and (waited := self._clock() - since) > self._candidacy.duration:
+            yield f"no answer about the Lease for {waited:.0f} s: {self._complained}"
 
     def leads(self) -> bool:
         """Whether this operator leads at this moment."""
@@ -129,7 +138,7 @@ class Leader:
                     await self._look()
                 if candidacy.may_take(self._clock()):
                     await self._take()
-            self._complained = ""
+            self._complained, self._troubled_since = "", None
         except ApiException as error:
             if error.status == 409:
                 # Somebody else wrote it: look at once who leads.
@@ -221,6 +230,8 @@ class Leader:
 
     def _complain(self, error: BaseException) -> None:
         text = said(error)
+        if self._troubled_since is None:
+            self._troubled_since = self._clock()
         if text != self._complained:
             self._complained = text
             log.warning("the Lease %s could not be looked at or written: %s", LEASE, text)

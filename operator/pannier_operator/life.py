@@ -150,6 +150,7 @@ class Operator:
             self.lister.reasons,
             self.watching.reasons,
             self.certificates.reasons,
+            self.leader.reasons,
         ):
             self.health.demand(check)
         self.counts.streams = lambda: self.fleet.streams

@@ -263,10 +263,10 @@ class StatusWriter:
         if pending.make is None:
             pending.make = make
         conflict = isinstance(error, ApiException) and error.status == 409
-        if conflict and pending.failures < 5:
+        if conflict:
             # The resource was edited in between, perhaps many times a second: the second between
-            # two writes is not for those that changed nothing.
-            backoff = random.uniform(0, 0.02 * 2**pending.failures)
+            # two writes is not for those that changed nothing, and the edits may end any moment.
+            backoff = random.uniform(0, min(0.02 * 2 ** min(pending.failures, 9), self._every))
         else:
             backoff = min(self._every * 2 ** min(pending.failures, 9), LONGEST_BACKOFF)
             backoff *= random.uniform(0.5, 1)

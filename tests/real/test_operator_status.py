@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -161,14 +160,15 @@ async def test_many_changes_end_in_the_last_state_at_one_write_an_interval(
         written=lambda *_: writes.append(time.monotonic()),
     )
     resource = shop.read()
+    began = time.monotonic()
     for number in range(100):
         writer.changed(resource, make(resource, Tally(connected=200, synced=number)))
         await asyncio.sleep(0.01)
     writer.changed(resource, make(resource, ALL_RUN_IT))
     await until(lambda: shop.ready() == "Ready")
     await writer.close()
-    assert min(b - a for a, b in itertools.pairwise(writes)) > 0.4
-    assert len(writes) >= 2
+    # Of the answers, each of which may come late: the gap before one that follows it is short.
+    assert 2 <= len(writes) <= 1 + (writes[-1] - began) / 0.5
 
 
 async def test_a_change_back_while_a_write_is_under_way_is_not_lost(

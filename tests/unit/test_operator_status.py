@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier_operator.status import merge_patch
@@ -30,11 +30,13 @@ def applied(patch: Any, to: Any) -> Any:
     return result
 
 
+@settings(deadline=None)
 @given(statuses, statuses)
 def test_the_patch_makes_the_one_of_the_other(before: Any, after: Any) -> None:
     assert applied(merge_patch(before, after), before) == after
 
 
+@settings(deadline=None)
 @given(statuses)
 def test_the_patch_of_the_same_is_empty(status: Any) -> None:
     assert merge_patch(status, status) == {}
