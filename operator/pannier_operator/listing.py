@@ -29,6 +29,8 @@ LONGEST_RETRY: Final = 30.0
 """Seconds until a failed list is tried again, doubling."""
 HEARD_WITHIN: Final = 30.0
 """Seconds within which a watch must have told what a list found; else it is deaf."""
+HEARD_EACH: Final = 0.01
+"""Seconds more for each object: kopf tells of one in about a millisecond."""
 
 Deaf = Callable[[Scope, Sequence[Key]], None]
 """Told of what a watch has not told, though a list found it long ago."""
@@ -157,7 +159,8 @@ class Lister:
             )  # fmt: skip
         if found.changed:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._heard_within, self._was_it_heard, scope, found.changed)
+            wait = self._heard_within + HEARD_EACH * len(found.changed)
+            loop.call_later(wait, self._was_it_heard, scope, found.changed)
         if scope.kind == "storebackends":
             self.resynced()
 
