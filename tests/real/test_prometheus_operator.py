@@ -87,8 +87,10 @@ def watched(
                 path = f"/apis/pannier.dev/v1alpha1/namespaces/{namespace}/storebackends/notes"
                 plane.api.call("PATCH", path, size, content_type="application/merge-patch+json")
                 time.sleep(0.3)  # as a person edits, and not as fast as it goes
-                seen = watching.values("rate(pannier_operator_push_seconds_count[4s]) > 0.5")
-                return bool(seen)
+                # Both are scraped for as long as a rate looks back.
+                scraped = watching.values("sum_over_time(up[4s]) >= 7")
+                rate = watching.values("rate(pannier_operator_push_seconds_count[4s]) > 0.5")
+                return len(scraped) == 2 and bool(rate)
 
             until(is_pushed, "the operator pushes", 90)
             story = Watched(watching, working=time.time())
