@@ -31,6 +31,18 @@ HOPELESS: Final = 60.0
 undefined and defined again, kopf does not look for."""
 
 
+class WithoutObjects(logging.Filter):
+    """Takes from kopf's log the one line that would quote a whole object, a Secret perhaps."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "unsupported event type" in str(record.msg):
+            record.msg, record.args = "an event of an unknown type was passed over", ()
+        return True
+
+
+WITHOUT_OBJECTS: Final = WithoutObjects()
+
+
 class Backoffs:
     """kopf's waits between tries of one request: for ever, since a watch must not give up."""
 
@@ -67,6 +79,7 @@ class Watching:
         self._heed_signals = heed_signals
         self._hopeless = hopeless
         self._requests = WatchRequests(scopes, began)
+        logging.getLogger("kopf._cogs.clients.watching").addFilter(WITHOUT_OBJECTS)
         self._restart = asyncio.Event()
 
     def reasons(self) -> Iterator[str]:
@@ -168,6 +181,8 @@ class Watching:
 
     def _kopf_settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()
+        # kopf would kill our process ten minutes after its own end, which for us is a restart.
+        settings.process.ultimate_exiting_timeout = None
         settings.posting.enabled = False
         # What is watched is known, so no rights on CustomResourceDefinitions are needed.
         settings.scanning.disabled = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -252,6 +253,31 @@ class TestNews:
         assert "secrets" in text, "kopf's own words were captured"
         for hidden in (PASSWORD, base64.b64encode(PASSWORD.encode()).decode()):
             assert hidden not in text
+
+    async def test_watches_that_are_started_anew_know_everything_and_kill_nobody(
+        self, plane: ControlPlane, shops: Shops, namespace: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """kopf arranges for its process to be killed some time after it ended."""
+        loop = asyncio.get_running_loop()
+        call_later, arranged = loop.call_later, []
+
+        def spy(delay: float, callback: Any, *arguments: Any, **more: Any) -> Any:
+            arranged.append(callback)
+            return call_later(delay, callback, *arguments, **more)
+
+        monkeypatch.setattr(loop, "call_later", spy)
+        shops.backend("gone")
+        async with following(plane.kubeconfig, namespace) as known:
+            await known.ready()
+            await soon(lambda: known.names() == ["gone"])
+            known.watching.restart("to see that all goes on")
+            shops.delete(f"{shops.backends}/gone")
+            shops.backend()
+            await soon(lambda: known.names() == ["shop"] and not known.reasons())
+            await soon(lambda: len(known.began) >= 6)
+            shops.edit()
+            await soon(lambda: known.generation() == 2)
+        assert arranged and signal.pthread_kill not in arranged
 
 
 class TestRights:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import click
+import kopf
+import kopf._cogs.clients.watching as kopfs
 import pytest
 from kubernetes.aio.client import ApiException
 
@@ -22,6 +26,7 @@ from pannier_operator.reconciling import backend_counts
 from pannier_operator.served import Scope, scopes_of
 from pannier_operator.settings import OperatorSettings, host_and_port
 from pannier_operator.snapshots import Snapshots
+from pannier_operator.watching import Watching
 from tests.unit.test_operator_resolving import backend
 
 
@@ -227,6 +232,38 @@ class TestTheCluster:
         assert said(error) == "403 forbidden"
         assert said(TimeoutError()) == "no answer in time"
         assert said(aiohttp.ClientError("lost\nhunter2")) == "ClientError: lost"
+
+
+async def test_kopf_quotes_no_object_that_it_does_not_understand(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd(**_: Any) -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "RENAMED", "object": {"data": {"password": "hunter2"}}}
+        stopped.set_result(None)
+
+    async def nothing(**_: Any) -> AsyncIterator[Any]:
+        yield [], "1"
+
+    Watching(
+        cast(Any, None),
+        OperatorSettings(),
+        (),
+        Cache(),
+        probe=cast(Any, None),
+        began=lambda _: None,
+    )
+    monkeypatch.setattr(kopfs, "watch_objs", odd)
+    monkeypatch.setattr(kopfs.fetching, "fetch_objs", nothing)
+    stopped: asyncio.Future[None] = asyncio.Future()
+    events = kopfs.continuous_watch(
+        settings=kopf.OperatorSettings(), resource=cast(Any, "secrets"), namespace=None,
+        operator_pause_waiter=cast(Any, stopped),
+    )  # fmt: skip
+    assert await anext(events) is kopfs.Bookmark.LISTED
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(anext(events), 10)
+    assert "an event of an unknown type" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_storebackends_are_counted_by_type_and_readiness() -> None:
