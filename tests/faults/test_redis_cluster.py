@@ -17,8 +17,8 @@ from pannier.operations import IF_ABSENT, IF_PRESENT, Outcome, Write, if_match
 from pannier.sync.stores.redis_cluster import RedisClusterStoreBackend as ThreadedCluster
 from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
 from tests.real.programs import free_port
-from tests.real.redis import RedisServer
-from tests.real.redis_cluster import Cluster, raw, redis_cluster_of
+from tests.real.redis import RedisServer, until
+from tests.real.redis_cluster import Cluster, nodes_of, raw, redis_cluster_of
 from tests.real.redis_sides import SIDES, GroupedCluster, InThreads
 
 Opener = Any
@@ -170,6 +170,8 @@ class Migration:
     """
 
     def __init__(self, cluster: Cluster, name: str) -> None:
+        until(lambda: agree(cluster), "all nodes know the last move", 40)
+        self.cluster = cluster
         source = cluster.owner_of(name)
         self.masters = [node for node in cluster.running if raw(node, "ROLE")[0] == b"master"]
         target = next(node for node in self.masters if node is not source)
@@ -181,10 +183,27 @@ class Migration:
         raw(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
 
     def settle(self) -> None:
-        """Give the slot to its new master, by the word of all."""
+        """Give the slot to its new master, by the word of all.
+
+        A master that has not heard of another's last move could claim the slot with an older
+        epoch, or lose it to one: so the moves go one after the other, each known to all.
+        """
+        until(lambda: agree(self.cluster), "all nodes know the last move", 40)
         others = (node for node in self.masters if node not in (self.source, self.target))
         for node in (self.target, self.source, *others):
             raw(node, "CLUSTER", "SETSLOT", self.slot, "NODE", self.ids[self.target.port])
+
+
+def agree(cluster: Cluster) -> bool:
+    """Whether all nodes say the same of every master: its epoch and its slots."""
+    views = set()
+    for node in cluster.running:
+        lines = [line.split() for line in nodes_of(node).splitlines()]
+        views.add(frozenset(
+            (identity, epoch, *(one for one in slots if not one.startswith("[")))
+            for identity, _, flags, _, _, _, epoch, _, *slots in lines if "master" in flags
+        ))  # fmt: skip
+    return len(views) == 1
 
 
 @pytest.mark.parametrize("side", SIDES)
