@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
@@ -40,8 +39,6 @@ class WatchRequests:
     def session(self, api: ApiClient) -> aiohttp.ClientSession:
         """A client session for kopf, with the credentials of `api`. Whoever gets it closes it."""
         configuration = api.configuration
-        # An API server behind a gateway has a path before its own.
-        before = urlsplit(configuration.host).path.rstrip("/")
 
         async def pass_on(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -49,7 +46,7 @@ class WatchRequests:
             token = await configuration.get_api_key_with_prefix("BearerToken")
             if token:
                 request.headers["Authorization"] = token
-            return await self._observe(request.url.path.removeprefix(before), request, handler)
+            return await self._observe(request, handler)
 
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=api.rest_client.ssl_context),
@@ -73,9 +70,9 @@ class WatchRequests:
                 watch.down_since = None
 
     async def _observe(
-        self, path: str, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        scope = self._scopes.get(path)
+        scope = self._scopes.get(request.url.path)
         if scope is None:
             return await handler(request)
         watch = self._watches[scope]

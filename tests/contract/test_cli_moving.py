@@ -200,8 +200,7 @@ def test_ctrl_c_says_what_was_moved_and_ends_with_130(running: Sidecar) -> None:
         stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
-    # A batch is at most 500 records for each of 4 threads: these make some go out, and the input
-    # is open.
+    # A batch is 500 records for each of 4 threads: these make some go out, and the input is open.
     process.stdin.write(lines({str(number): "1" for number in range(5_000)}).encode())
     process.stdin.flush()
     deadline = time.monotonic() + 30

@@ -145,5 +145,5 @@ def test_an_unknown_command_is_a_usage_error(checkout: Checkout) -> None:
 def test_help_names_every_command(checkout: Checkout) -> None:
     code, output, _ = checkout.dev("help")
     assert code == 0
-    for command in ("run", "test", "lint", "bench", "sync", "lock"):
+    for command in ("run", "test", "lint", "demo", "bench", "sync", "lock"):
         assert f"\n  {command} " in output

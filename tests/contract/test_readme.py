@@ -25,6 +25,8 @@ README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STARTS_A_SERVER = ("./dev", "pannier sidecar")
 """Commands that this test does not run: it is run by the one, and starts the other itself."""
+WANTS_A_CLUSTER = ("helm ", "kubectl ")
+"""Commands of a cluster; the demo (`tests/real/test_demo.py`) applies what the README shows."""
 
 
 class Example(NamedTuple):
@@ -76,7 +78,7 @@ def test_every_command_prints_what_the_readme_shows(
     }
     run = 0
     for command, expected in examples():
-        if command.startswith(STARTS_A_SERVER):
+        if command.startswith((*STARTS_A_SERVER, *WANTS_A_CLUSTER)):
             continue
         here = command.replace("localhost:3900", f"localhost:{default_sidecar.port}")
         done = subprocess.run(

@@ -14,8 +14,7 @@ import click
 import kopf
 import kopf._cogs.clients.watching as kopfs
 import pytest
-from aiohttp import web
-from kubernetes.aio.client import ApiClient, ApiException, Configuration
+from kubernetes.aio.client import ApiException
 
 from pannier_operator import main as command
 from pannier_operator.cache import Cache, Key, read
@@ -27,7 +26,6 @@ from pannier_operator.reconciling import backend_counts
 from pannier_operator.served import Scope, scopes_of
 from pannier_operator.settings import OperatorSettings, host_and_port
 from pannier_operator.snapshots import Snapshots
-from pannier_operator.watch_requests import WatchRequests
 from pannier_operator.watching import Watching
 from tests.unit.test_operator_resolving import backend
 
@@ -234,46 +232,6 @@ class TestTheCluster:
         assert said(error) == "403 forbidden"
         assert said(TimeoutError()) == "no answer in time"
         assert said(aiohttp.ClientError("lost\nhunter2")) == "ClientError: lost"
-
-
-async def test_a_watch_behind_a_gateway_is_seen_to_begin_and_to_end() -> None:
-    """Of the requests that pass: a watch after a list begins anew, one after a watch goes on."""
-    end = asyncio.Event()
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.query.get("watch") != "true":
-            return web.json_response({"items": []})
-        stream = web.StreamResponse()
-        await stream.prepare(request)
-        await end.wait()
-        return stream
-
-    app = web.Application()
-    app.router.add_get("/clusters/one/api/v1/secrets", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host = f"http://127.0.0.1:{runner.addresses[0][1]}/clusters/one"
-    began: list[Scope] = []
-    scope = Scope("secrets")
-    requests = WatchRequests((scope,), began.append)
-    async with ApiClient(Configuration(host=host)) as api, requests.session(api) as session:
-        assert [each for each, _ in requests.down()] == [scope]
-        async with session.get(f"{host}/api/v1/secrets"):
-            assert not began
-        async with session.get(f"{host}/api/v1/secrets?watch=true") as watch:
-            assert began == [scope] and not list(requests.down())
-            end.set()
-            await watch.read()
-            assert [since is not None for _, since in requests.down()] == [True]
-        async with session.get(f"{host}/api/v1/secrets?watch=true"):
-            assert began == [scope], "it goes on where the one before ended"
-        async with session.get(f"{host}/api/v1/secrets"):
-            pass
-        async with session.get(f"{host}/api/v1/secrets?watch=true"):
-            assert began == [scope, scope]
-    await runner.cleanup()
 
 
 async def test_kopf_quotes_no_object_that_it_does_not_understand(
