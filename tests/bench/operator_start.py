@@ -46,8 +46,7 @@ def measured(plane: ControlPlane, directory: Path, rounds: int) -> list[Row]:
     define_storebackends(plane)
     own = plane.namespace()
     spaces = [plane.namespace() for _ in range(NAMESPACES)]
-    with operator(plane, directory, namespace=own) as running:
-        empty = Start.of(running, 0)
+    empty = one(plane, directory, own, 0)
     starts: list[Start] = []
     made = 0
     for count in COUNTS:
@@ -59,24 +58,24 @@ def measured(plane: ControlPlane, directory: Path, rounds: int) -> list[Row]:
 
 
 class Start:
-    """One start, from the process's begin until every status is written."""
+    """One start, from the process's begin until each StoreBackend was reconciled once."""
 
     def __init__(self, count: int, ready: float, cpu: float, megabytes: float) -> None:
         self.count = count
         self.ready = ready
-        """Seconds until it was ready and each StoreBackend was reconciled once."""
+        """Seconds it took."""
         self.cpu = cpu
         self.megabytes = megabytes
 
     @classmethod
-    def of(cls, running: Operator, count: int, began: float | None = None) -> Start:
+    def of(cls, running: Operator, count: int, began: float) -> Start:
         """Wait until everything is reconciled."""
         deadline = time.monotonic() + 300
         while running.metric('pannier_operator_reconciles_total{result="ok"}') < count:
             if time.monotonic() > deadline:
                 raise CannotMeasure(f"not reconciled within 300 s:\n{running.text[-2000:]}")
             time.sleep(0.05)
-        ready = time.monotonic() - began if began is not None else 0.0
+        ready = time.monotonic() - began
         return cls(
             count, ready, cpu_seconds(running.process.pid), memory(running.process.pid, "VmRSS")
         )
