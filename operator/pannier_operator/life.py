@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kubernetes.aio.client import ApiClient
 
-from pannier.config.stream_messages import Close
+from pannier.config.stream.messages import Close
 from pannier.errors import PannierError
 from pannier.version import installed_version
 from pannier_operator import metrics

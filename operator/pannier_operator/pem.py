@@ -1,6 +1,6 @@
 """Whether certificates and keys from Secrets can be used, by OpenSSL's own judgement.
 
-The sidecar will load them in the same way (`pannier.redis_address`); here they are only tried, so
+The sidecar will load them in the same way (`pannier.redis.address`); here they are only tried, so
 that a StoreBackend's status can say it first. Nothing says a byte of what they hold.
 """
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from pannier.config.documents import SecretRef, StoreBackend, secret_refs
 from pannier.config.placed import placed
 from pannier.config.reading import read_objects
-from pannier.config.stream_messages import Credential, StoreEntry
+from pannier.config.stream.messages import Credential, StoreEntry
 from pannier_operator import pem
 from pannier_operator.cache import Seen
 from pannier_operator.conditions import Unresolved

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pannier.config.stream_messages import StoreEntry
+from pannier.config.stream.messages import StoreEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from pannier.lazy_names import lazy_names
 if TYPE_CHECKING:
     from pannier.pool.modes import ConnectionMode
     from pannier.records import BackendIntegrationMixin
-    from pannier.redis_address import RedisTls
+    from pannier.redis.address import RedisTls
     from pannier.sync.connectors.base import BackendConnectorBase
     from pannier.sync.connectors.hdfs import HDFSConnector
     from pannier.sync.connectors.memory import InMemoryConnector
@@ -119,7 +119,7 @@ _HOMES = {
     "RedisConnector": "pannier.sync.connectors.redis",
     "RedisClusterStoreBackend": "pannier.sync.stores.redis_cluster",
     "RedisStoreBackend": "pannier.sync.stores.redis",
-    "RedisTls": "pannier.redis_address",
+    "RedisTls": "pannier.redis.address",
     "SidecarConnector": "pannier.sync.connectors.sidecar",
     "SidecarStoreBackend": "pannier.sync.stores.sidecar",
     "SingleConnectorManager": "pannier.sync.managers.single",

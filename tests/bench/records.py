@@ -6,7 +6,7 @@ import json
 
 import redis
 
-from pannier.redis_layout import RedisLayout
+from pannier.redis.layout import RedisLayout
 
 KEYS = 1000
 SIZE_OF_A_BATCH = 100

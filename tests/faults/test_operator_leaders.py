@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pannier.config.stream_messages import SUBPROTOCOL, Hello, Snapshot
+from pannier.config.stream.messages import SUBPROTOCOL, Hello, Snapshot
 from pannier_operator.conditions import condition
 from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.control_plane import ControlPlane

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from pannier.config.stream_messages import MAX_SNAPSHOT_BYTES, Close
+from pannier.config.stream.messages import MAX_SNAPSHOT_BYTES, Close
 from tests.faults.test_config_reload import Client, Load, answers, status
 from tests.real.certificates import Certificates
 from tests.real.redis import RedisServer, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pannier.config.stream_messages import Close
+from pannier.config.stream.messages import Close
 from tests.faults.test_config_reload import Client, Load, answers, status, store
 from tests.real.certificates import Certificates
 from tests.real.redis import RedisServer, until

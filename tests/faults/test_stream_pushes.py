@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pannier.config.stream_messages import StoreReport
+from pannier.config.stream.messages import StoreReport
 from tests.faults.test_config_reload import Client, Load, answers, clients, logins, status, store
 from tests.real.certificates import Certificates
 from tests.real.redis import RedisServer, until

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     PATH,
     SUBPROTOCOL,
     Applied,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pannier.config.stream_messages import PATH, SUBPROTOCOL
+from pannier.config.stream.messages import PATH, SUBPROTOCOL
 from pannier_operator.certificates.issuing import CA_DAYS, new_issuer
 from pannier_operator.certificates.planning import Authorities
 from pannier_operator.certificates.secret import data_of

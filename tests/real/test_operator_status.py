@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import ApiClient
 
-from pannier.config.stream_messages import StoreEntry
+from pannier.config.stream.messages import StoreEntry
 from pannier_operator.conditions import condition, status_of
 from pannier_operator.status import StatusWriter
 from pannier_operator.tally import Rejection, Tally

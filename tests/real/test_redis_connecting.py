@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from pannier import redis_commands as commands
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.errors import BackendUnavailable
-from pannier.redis_address import RedisTls
-from pannier.redis_replies import ConnectionLost
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisTls
+from pannier.redis.replies import ConnectionLost
 from pannier.sync.connectors.redis import RedisConnector as ThreadedConnector
 from tests.real.certificates import Certificates
 from tests.real.programs import free_port

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from pannier.config.stream_messages import Close
+from pannier.config.stream.messages import Close
 from pannier_operator.streams.authenticating import Authenticator, Identity, Later, Refused
 from pannier_operator.wanted import Audience
 from tests.real.certificates import make_certificates

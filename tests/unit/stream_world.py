@@ -15,8 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from pannier.config import stream_messages as messages
-from pannier.config.stream_messages import SUBPROTOCOL, Snapshot, StoreEntry, StoreReport
+from pannier.config.stream import messages
+from pannier.config.stream.messages import SUBPROTOCOL, Snapshot, StoreEntry, StoreReport
 from pannier_operator.streams.authenticating import Identity, Later, Refused
 from pannier_operator.streams.fleet import Fleet, StreamSettings
 from pannier_operator.streams.server import StreamServer

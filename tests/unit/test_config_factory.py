@@ -12,7 +12,7 @@ from pannier.aio.stores.memory import InMemoryKeyValueStoreBackend
 from pannier.config.configuration import ResolvedStore
 from pannier.config.documents import SecretRef
 from pannier.config.factory import adjust, build, examine
-from pannier.redis_address import RedisTls
+from pannier.redis.address import RedisTls
 from pannier.webhdfs.login import KerberosLogin
 from tests.unit.test_config_changes import redis, store
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import pytest
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
 from pannier.aio.group_commit import LARGE, MAX_BYTES, MAX_OPERATIONS, GroupCommit
 from pannier.aio.pool_driver import ConnectionPool
 from pannier.aio.record_operations import Groups, Hash, Put, Read, RedisOperation, Write
@@ -29,9 +28,10 @@ from pannier.errors import (
 )
 from pannier.operations import ALWAYS, IF_PRESENT, Outcome
 from pannier.pool.settings import PoolSettings
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost
-from pannier.redis_waiting import ReplicaWait
+from pannier.redis import commands as commands
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import ConnectionLost
+from pannier.redis.waiting import ReplicaWait
 
 
 class PaperWire:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
 from pannier.aio.stores import cluster_pools, grouped_cluster, redis_cluster
 from pannier.aio.stores.grouped_cluster import GroupedClusterStore
 from pannier.aio.stores.redis_cluster import MOST_TURNS
 from pannier.errors import BackendUnavailable, OutcomeUnknown, PannierError, PoolClosed
 from pannier.operations import ALWAYS, IF_PRESENT, Outcome
-from pannier.redis_replies import ConnectionLost
-from pannier.redis_slots import SLOTS, slot_of
+from pannier.redis import commands as commands
+from pannier.redis.replies import ConnectionLost
+from pannier.redis.slots import SLOTS, slot_of
 
 A, B = 7001, 7002
 SLOT = slot_of("pannier:S")

@@ -9,11 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pannier.config import last_good_file
 from pannier.config.keeper import End
-from pannier.config.last_good import MOST_AHEAD, Kept, LastGood, Moment, Unusable, decode, encode
-from pannier.config.last_good_file import LastGoodFile, now
-from pannier.config.stream_messages import Credential, Snapshot, StoreEntry
+from pannier.config.stream import last_good_file
+from pannier.config.stream.last_good import (
+    MOST_AHEAD,
+    Kept,
+    LastGood,
+    Moment,
+    Unusable,
+    decode,
+    encode,
+)
+from pannier.config.stream.last_good_file import LastGoodFile, now
+from pannier.config.stream.messages import Credential, Snapshot, StoreEntry
 
 OPERATOR = "wss://operator:8443"
 DAY = 86_400.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pannier.config.stream_messages import StoreEntry
+from pannier.config.stream.messages import StoreEntry
 from pannier_operator.conditions import (
     CONDITIONS,
     MAX_DETAIL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pannier.redis_address import RedisAddress, node_of
+from pannier.redis.address import RedisAddress, node_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier.errors import BackendRefused
-from pannier.redis_layout import RedisLayout
+from pannier.redis.layout import RedisLayout
 
 schemas = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 

@@ -13,7 +13,7 @@ from pannier.errors import (
     PannierError,
     StoreFull,
 )
-from pannier.redis_replies import (
+from pannier.redis.replies import (
     ConnectionLost,
     code_of,
     ends_connection,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier.errors import InvalidCursor
-from pannier.redis_scanning import (
+from pannier.redis.scanning import (
     Batch,
     BatchSizes,
     Bound,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from pannier.redis_slots import SLOTS, SlotMap, redirection, slot_of
+from pannier.redis.slots import SLOTS, SlotMap, redirection, slot_of
 
 A, B, ASKED = ("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.9", 9)
 

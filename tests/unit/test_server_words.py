@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pannier import logs
 from pannier.errors import InvalidCursor, InvalidKey, InvalidSchema, PannierError
-from pannier.server import conditions, cursors, listening, logs, streaming, targets
+from pannier.server import conditions, cursors, listening, streaming, targets
 from pannier.server.admission import Admission, TokenFile
 from pannier.server.budget import Budget
 from pannier.server.refusals import BadRequest

@@ -13,9 +13,9 @@ import pytest
 
 from pannier.config.applying import Applier
 from pannier.config.served import StoreTable
-from pannier.config.stream_dialing import StreamSettings
-from pannier.config.stream_messages import Close, StoreEntry
-from pannier.config.stream_source import StreamSource
+from pannier.config.stream.dialing import StreamSettings
+from pannier.config.stream.messages import Close, StoreEntry
+from pannier.config.stream.source import StreamSource
 from pannier_operator.wanted import WantedStore
 from tests.real.certificates import Certificates
 from tests.unit.stream_world import World, until, world

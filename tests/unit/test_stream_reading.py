@@ -10,7 +10,7 @@ import pytest
 from pannier.config.documents import SecretRef
 from pannier.config.keeper import End
 from pannier.config.served import StoreState
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     MAX_REPORT_BYTES,
     Applied,
     Credential,
@@ -19,8 +19,8 @@ from pannier.config.stream_messages import (
     StoreReport,
     read_report,
 )
-from pannier.config.stream_reading import MOST_WARNINGS, Malformed, read_entries, read_message
-from pannier.config.stream_reports import LONGEST_MESSAGE, changes, fitting, printable, report_of
+from pannier.config.stream.reading import MOST_WARNINGS, Malformed, read_entries, read_message
+from pannier.config.stream.reports import LONGEST_MESSAGE, changes, fitting, printable, report_of
 
 
 def document(name: str = "shop", **spec: Any) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pannier.config import stream_session
 from pannier.config.applying import Applier
 from pannier.config.served import StoreTable
-from pannier.config.stream_dialing import StreamSettings
-from pannier.config.stream_messages import StoreEntry
-from pannier.config.stream_source import StreamSource
+from pannier.config.stream import session as stream_session
+from pannier.config.stream.dialing import StreamSettings
+from pannier.config.stream.messages import StoreEntry
+from pannier.config.stream.source import StreamSource
 from tests.real.certificates import Certificates
 from tests.real.stream_peer import Bearings, Peer, peer
 

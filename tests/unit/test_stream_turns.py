@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pannier.config.stream_messages import Close, Snapshot
-from pannier.config.stream_redialing import (
+from pannier.config.stream.messages import Close, Snapshot
+from pannier.config.stream.redialing import (
     FIRST_BOUND,
     LAST_BOUND,
     LIVED,
@@ -16,7 +16,7 @@ from pannier.config.stream_redialing import (
     cause_of_close,
     cause_of_status,
 )
-from pannier.config.stream_turns import EPOCH_HELD, NONCES_KEPT, Turns, Verdict
+from pannier.config.stream.turns import EPOCH_HELD, NONCES_KEPT, Turns, Verdict
 
 
 def snapshot(nonce: str, epoch: int) -> Snapshot:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pannier.config.stream_messages import StoreEntry, StoreReport, StoreState
+from pannier.config.stream.messages import StoreEntry, StoreReport, StoreState
 from pannier_operator.streams.counting import NamespaceCounts, StoreAnswers
 from pannier_operator.streams.hearsay import code, printable
 from pannier_operator.wanted import Audience, WantedStore

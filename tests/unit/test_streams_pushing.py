@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pannier.config.stream_messages import Applied, State
+from pannier.config.stream.messages import Applied, State
 from pannier_operator.streams.pushing import Disorder, Push, Pushing
 from pannier_operator.wanted import Wanted
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     MAX_REPORT_BYTES,
     Applied,
     Bye,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pannier.config.stream_messages import AUDIENCE
+from pannier.config.stream.messages import AUDIENCE
 
 NAME: Final = "pannier"
 """The container's name."""

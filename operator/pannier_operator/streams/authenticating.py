@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 from kubernetes.aio.client import ApiClient, ApiException, AuthenticationV1Api
 
-from pannier.config.stream_messages import AUDIENCE
+from pannier.config.stream.messages import AUDIENCE
 from pannier_operator.streams.hearsay import printable
 from pannier_operator.streams.limiting import Pace, RefusedTokens
 from pannier_operator.wanted import Audience, Pod

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pannier.config.stream_messages import StoreReport, StoreState
+from pannier.config.stream.messages import StoreReport, StoreState
 from pannier_operator.streams.hearsay import code, printable
 from pannier_operator.tally import Rejection, Tally
 from pannier_operator.wanted import Audience, WantedStore

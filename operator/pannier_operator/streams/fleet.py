@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     MAX_SNAPSHOT_BYTES,
     Applied,
     Close,

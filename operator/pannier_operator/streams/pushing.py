@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pannier.config.stream_messages import Applied, State
+from pannier.config.stream.messages import Applied, State
 from pannier_operator.wanted import Wanted
 
 

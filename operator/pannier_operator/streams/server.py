@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from pannier.config.stream_messages import PATH, SUBPROTOCOL, Close
+from pannier.config.stream.messages import PATH, SUBPROTOCOL, Close
 from pannier_operator.streams.authenticating import Identity, Later, Refused
 from pannier_operator.streams.fleet import Fleet
 from pannier_operator.streams.hearsay import printable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import WSMsgType
 
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     PING_EVERY,
     Applied,
     Bye,

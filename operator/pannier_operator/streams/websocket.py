@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from pannier.config.stream_messages import MAX_REPORT_BYTES, SUBPROTOCOL, Close
+from pannier.config.stream.messages import MAX_REPORT_BYTES, SUBPROTOCOL, Close
 
 CLOSE_WITHIN: Final = 3.0
 """Seconds a sidecar has to answer a close."""

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pannier.aio.stores.sidecar import SidecarStoreBackend
     from pannier.pool.modes import ConnectionMode
     from pannier.records import BackendIntegrationMixin
-    from pannier.redis_address import RedisTls
+    from pannier.redis.address import RedisTls
     from pannier.webhdfs.login import KerberosLogin
 
 __all__ = [
@@ -118,7 +118,7 @@ _HOMES = {
     "RedisConnector": "pannier.aio.connectors.redis",
     "RedisClusterStoreBackend": "pannier.aio.stores.redis_cluster",
     "RedisStoreBackend": "pannier.aio.stores.redis",
-    "RedisTls": "pannier.redis_address",
+    "RedisTls": "pannier.redis.address",
     "SidecarConnector": "pannier.aio.connectors.sidecar",
     "SidecarStoreBackend": "pannier.aio.stores.sidecar",
     "SingleConnectorManager": "pannier.aio.managers.single",

@@ -19,12 +19,12 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
 from pannier.aio.pool_driver import ConnectionPool
 from pannier.errors import PannierError, PoolFull
 from pannier.pool.tickets import Ticket
-from pannier.redis_replies import ConnectionLost, ends_connection
-from pannier.redis_waiting import ReplicaWait
+from pannier.redis import commands as commands
+from pannier.redis.replies import ConnectionLost, ends_connection
+from pannier.redis.waiting import ReplicaWait
 
 log = logging.getLogger("pannier.stores")
 

@@ -11,7 +11,7 @@ import os
 import select
 
 from pannier.http_answers import Answer, AnswerLost, AnswerReader, SidecarAddress
-from pannier.redis_sockets import shut_down
+from pannier.redis.sockets import shut_down
 
 
 class HttpWire(asyncio.Protocol):

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from pannier import redis_commands as commands
 from pannier.aio.group_commit import GroupCommit, Member
 from pannier.errors import BackendUnavailable, PannierError, PoolClosed
 from pannier.operations import Outcome
-from pannier.redis_commands import WriteCommand
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost, failure, says_noscript
-from pannier.redis_slots import Node
+from pannier.redis import commands as commands
+from pannier.redis.commands import WriteCommand
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import ConnectionLost, failure, says_noscript
+from pannier.redis.slots import Node
 
 ReadDone = Callable[[bytes | None, PannierError | None], None]
 WriteDone = Callable[[Outcome | None, PannierError | None], None]

@@ -16,10 +16,10 @@ from typing import Any, cast
 
 from hiredis import HiredisError, PushNotification, Reader, ReplyError
 
-from pannier import redis_commands as commands
-from pannier.redis_address import RedisAddress, plain
-from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, run_of, spoken
-from pannier.redis_sockets import KEPT_BUFFER, keep_alive, shut_down
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisAddress, plain
+from pannier.redis.replies import ConnectionLost, LoginRefused, knows_no_hello, run_of, spoken
+from pannier.redis.sockets import KEPT_BUFFER, keep_alive, shut_down
 
 Done = Callable[[list[Any], ConnectionLost | None], None]
 """Told once how a pipeline ended: with all its replies and None, or with what came and the loss.

@@ -109,7 +109,7 @@ def _redis(store: ResolvedStore, redis: Redis, pool: dict[str, Any]) -> KeyValue
 
 
 def _tls(store: ResolvedStore, tls: Tls) -> Any:
-    from pannier.redis_address import RedisTls
+    from pannier.redis.address import RedisTls
 
     return RedisTls(
         ca_data=store.credential(tls.ca_secret_ref),

@@ -17,8 +17,8 @@ from pannier.config.served import StoreTable
 
 if TYPE_CHECKING:
     from pannier.config.following import FollowedFile
-    from pannier.config.stream_dialing import StreamSettings
-    from pannier.config.stream_source import StreamSource
+    from pannier.config.stream.dialing import StreamSettings
+    from pannier.config.stream.source import StreamSource
 
 
 class LiveConfiguration:
@@ -48,7 +48,7 @@ class LiveConfiguration:
         """Read the first configuration. Raises ConfigurationRefused if no store can be served."""
         if self._stream_settings is not None:
             # The WebSocket client costs 1.5 MB and 12 ms, which the others need not pay.
-            from pannier.config.stream_source import StreamSource
+            from pannier.config.stream.source import StreamSource
 
             self._stream = StreamSource(self._stream_settings, self._table)
             self._first = self._stream.first()

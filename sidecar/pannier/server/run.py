@@ -39,7 +39,7 @@ def load(settings: SidecarSettings, table: StoreTable) -> Configuration:
 
     stream = None
     if settings.operator is not None:
-        from pannier.config.stream_dialing import StreamSettings
+        from pannier.config.stream.dialing import StreamSettings
 
         stream = StreamSettings(
             operator=settings.operator,

@@ -13,7 +13,7 @@ import threading
 import time
 
 from pannier.http_answers import Answer, AnswerLost, AnswerReader, SidecarAddress
-from pannier.redis_sockets import shut_down
+from pannier.redis.sockets import shut_down
 
 _READ_SIZE = 64 * 1024
 

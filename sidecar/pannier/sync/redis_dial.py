@@ -13,9 +13,9 @@ from typing import Any
 import redis.exceptions
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-from pannier.redis_address import RedisAddress
-from pannier.redis_replies import ConnectionLost, LoginRefused, knows_no_hello, spoken
-from pannier.redis_sockets import keep_alive
+from pannier.redis.address import RedisAddress
+from pannier.redis.replies import ConnectionLost, LoginRefused, knows_no_hello, spoken
+from pannier.redis.sockets import keep_alive
 
 
 class OwnContextConnection(SSLConnection):

@@ -16,10 +16,10 @@ from typing import Any
 
 from hiredis import HiredisError, PushNotification, Reader
 
-from pannier import redis_commands as commands
-from pannier.redis_address import RedisAddress, plain
-from pannier.redis_replies import ConnectionLost, run_of
-from pannier.redis_sockets import KEPT_BUFFER, shut_down
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisAddress, plain
+from pannier.redis.replies import ConnectionLost, run_of
+from pannier.redis.sockets import KEPT_BUFFER, shut_down
 
 _INCOMPLETE = object()
 _READ_SIZE = 64 * 1024

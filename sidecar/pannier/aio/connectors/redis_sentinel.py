@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pannier import redis_commands as commands
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.errors import BackendUnavailable
-from pannier.redis_address import RedisTls
-from pannier.redis_replies import ConnectionLost, LoginRefused
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisTls
+from pannier.redis.replies import ConnectionLost, LoginRefused
 
 log = logging.getLogger("pannier.stores")
 

@@ -25,8 +25,8 @@ from pannier.aio.stores.redis_cluster import (
     unserved,
 )
 from pannier.errors import BackendRefused, BackendUnavailable, PannierError, PoolClosed, PoolTimeout
-from pannier.redis_replies import ConnectionLost, code_of
-from pannier.redis_slots import Node, redirection, slot_of
+from pannier.redis.replies import ConnectionLost, code_of
+from pannier.redis.slots import Node, redirection, slot_of
 
 log = logging.getLogger("pannier.stores")
 

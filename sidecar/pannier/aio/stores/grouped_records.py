@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
-from pannier import redis_commands as commands
 from pannier.aio.group_commit import GroupCommit
 from pannier.aio.pool_driver import ConnectionPool
 from pannier.aio.record_operations import (
@@ -29,8 +28,9 @@ from pannier.aio.stores.redis_records import RedisRecords
 from pannier.counting import SizeCounts
 from pannier.errors import PannierError
 from pannier.operations import ALWAYS, Condition
-from pannier.redis_replies import ConnectionLost
-from pannier.redis_slots import Node
+from pannier.redis import commands as commands
+from pannier.redis.replies import ConnectionLost
+from pannier.redis.slots import Node
 
 HASHES_KEPT = 4096
 """How many hashes' beginnings of commands are kept."""

@@ -10,7 +10,7 @@ from pannier.aio.record_operations import Groups, RedisOperation
 from pannier.aio.stores.grouped_records import GroupedRecords
 from pannier.aio.stores.redis import RedisStoreBackend
 from pannier.errors import PannierError
-from pannier.redis_replies import ConnectionLost
+from pannier.redis.replies import ConnectionLost
 
 
 class GroupedRedisStore(GroupedRecords, RedisStoreBackend):

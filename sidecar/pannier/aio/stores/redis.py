@@ -7,17 +7,17 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from pannier import redis_scanning as scanning
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.aio.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.aio.managers import ConnectorManagerFactory
 from pannier.aio.stores.pooled import PooledStoreBase
 from pannier.aio.stores.redis_records import RedisRecords
 from pannier.pool.modes import ConnectionMode
-from pannier.redis_address import RedisAddress, RedisTls, node_of
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost, ends_connection, failure
-from pannier.redis_waiting import ReplicaWait
+from pannier.redis import scanning as scanning
+from pannier.redis.address import RedisAddress, RedisTls, node_of
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import ConnectionLost, ends_connection, failure
+from pannier.redis.waiting import ReplicaWait
 
 SENTINEL_PORT = 26379
 

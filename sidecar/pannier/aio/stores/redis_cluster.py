@@ -9,8 +9,6 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
-from pannier import redis_scanning as scanning
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.aio.stores.cluster_pools import ClusterPools
 from pannier.aio.stores.redis_records import RedisRecords
@@ -18,11 +16,13 @@ from pannier.aio.worker import each
 from pannier.errors import BackendUnavailable, PannierError, PoolClosed, Unsupported
 from pannier.operations import Write, WriteResult
 from pannier.pool.modes import ConnectionMode
-from pannier.redis_address import RedisTls, node_of
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost, Unreplicated, ends_connection, failure
-from pannier.redis_slots import Node, SlotMap, redirection, slot_of
-from pannier.redis_waiting import ReplicaWait
+from pannier.redis import commands as commands
+from pannier.redis import scanning as scanning
+from pannier.redis.address import RedisTls, node_of
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import ConnectionLost, Unreplicated, ends_connection, failure
+from pannier.redis.slots import Node, SlotMap, redirection, slot_of
+from pannier.redis.waiting import ReplicaWait
 
 CLUSTER_PORT = 6379
 MOST_TURNS = 5

@@ -6,10 +6,10 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from pannier import redis_commands as commands
 from pannier.errors import BackendUnavailable
-from pannier.redis_address import RedisAddress, RedisTls, plain
-from pannier.redis_replies import ConnectionLost, LoginRefused
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisAddress, RedisTls, plain
+from pannier.redis.replies import ConnectionLost, LoginRefused
 from pannier.sync.connectors.base import BackendConnectorBase
 from pannier.sync.redis_wire import RedisWire, dial
 

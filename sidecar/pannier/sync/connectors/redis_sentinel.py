@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pannier import redis_commands as commands
 from pannier.errors import BackendUnavailable
-from pannier.redis_address import RedisTls
-from pannier.redis_replies import ConnectionLost, LoginRefused
+from pannier.redis import commands as commands
+from pannier.redis.address import RedisTls
+from pannier.redis.replies import ConnectionLost, LoginRefused
 from pannier.sync.connectors.redis import RedisConnector
 
 log = logging.getLogger("pannier.stores")

@@ -10,7 +10,7 @@ from pannier.errors import PoolClosed
 from pannier.pool.former import FormerPools
 from pannier.pool.modes import ConnectionMode
 from pannier.pool.settings import PoolSettings
-from pannier.redis_slots import Node
+from pannier.redis.slots import Node
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.managers import ConnectorManagerBase, ConnectorManagerFactory
 from pannier.sync.worker import each

@@ -8,12 +8,12 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from pannier import redis_scanning as scanning
 from pannier.pool.modes import ConnectionMode
-from pannier.redis_address import RedisAddress, RedisTls, node_of
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import ConnectionLost, ends_connection, failure
-from pannier.redis_waiting import ReplicaWait
+from pannier.redis import scanning as scanning
+from pannier.redis.address import RedisAddress, RedisTls, node_of
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import ConnectionLost, ends_connection, failure
+from pannier.redis.waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
 from pannier.sync.managers import ConnectorManagerFactory

@@ -13,8 +13,6 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
-from pannier import redis_scanning as scanning
 from pannier.errors import BackendRefused
 from pannier.operations import (
     ALWAYS,
@@ -25,11 +23,13 @@ from pannier.operations import (
     Write,
     WriteResult,
 )
-from pannier.redis_commands import WriteCommand
-from pannier.redis_layout import RedisLayout
-from pannier.redis_replies import code_of, failure, says_noscript
-from pannier.redis_scanning import BatchSizes, Place
-from pannier.redis_waiting import ReplicaWait, check_probe
+from pannier.redis import commands as commands
+from pannier.redis import scanning as scanning
+from pannier.redis.commands import WriteCommand
+from pannier.redis.layout import RedisLayout
+from pannier.redis.replies import code_of, failure, says_noscript
+from pannier.redis.scanning import BatchSizes, Place
+from pannier.redis.waiting import ReplicaWait, check_probe
 from pannier.sync.stores.base import KeyValueStoreBackendBase
 
 SCHEMA_SCAN = 1000

@@ -1,6 +1,6 @@
 """The Redis store's commands, as the bytes that go on the wire. Pure.
 
-`hash_name` is always the name of the Redis hash a record lives in (see `pannier.redis_layout`) and
+`hash_name` is always the name of the Redis hash a record lives in (see `pannier.redis.layout`) and
 `key` the record's key in it. hiredis packs an HGET in 0.4 µs and an HSET in 0.5 µs.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, cast
 from hiredis import pack_command
 
 from pannier.operations import REFUSED, Condition, Outcome, Write
-from pannier.redis_replies import Unreplicated
-from pannier.redis_scripts import (
+from pannier.redis.replies import Unreplicated
+from pannier.redis.scripts import (
     ATOMIC_BATCH,
     CODES,
     COMPARE_AND_DELETE,
@@ -27,7 +27,7 @@ _pack = cast(Callable[[tuple[str | bytes, ...]], bytes], pack_command)
 
 PING = _pack(("PING",))
 SERVER = _pack(("INFO", "server"))
-"""Answers with a text that names the server's run (see `pannier.redis_replies.run_of`)."""
+"""Answers with a text that names the server's run (see `pannier.redis.replies.run_of`)."""
 ASKING = _pack(("ASKING",))
 """Before each command that a node of a cluster sent on with ASK."""
 SLOTS = _pack(("CLUSTER", "SLOTS"))

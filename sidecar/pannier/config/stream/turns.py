@@ -15,7 +15,7 @@ from collections import deque
 from enum import Enum
 from typing import Final
 
-from pannier.config.stream_messages import Snapshot
+from pannier.config.stream.messages import Snapshot
 
 EPOCH_HELD: Final = 60.0
 """Seconds after which a lower epoch is another Lease's, not a deposed leader's."""

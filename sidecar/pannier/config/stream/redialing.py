@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from pannier.config.stream_messages import Close
+from pannier.config.stream.messages import Close
 
 FIRST_BOUND: Final = 0.5
 """Seconds within which the first new dial comes."""

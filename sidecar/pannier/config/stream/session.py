@@ -13,7 +13,7 @@ from typing import Any, Final
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from pannier.config.stream_messages import (
+from pannier.config.stream.messages import (
     MAX_SNAPSHOT_BYTES,
     PING_EVERY,
     Bye,
@@ -23,11 +23,11 @@ from pannier.config.stream_messages import (
     StoreReport,
     encode,
 )
-from pannier.config.stream_reading import Malformed, read_message
-from pannier.config.stream_redialing import LIVED, Cause, cause_of_close
-from pannier.config.stream_reports import changes, fitting, printable
-from pannier.config.stream_stores import StreamStores
-from pannier.config.stream_turns import Verdict
+from pannier.config.stream.reading import Malformed, read_message
+from pannier.config.stream.redialing import LIVED, Cause, cause_of_close
+from pannier.config.stream.reports import changes, fitting, printable
+from pannier.config.stream.stores import StreamStores
+from pannier.config.stream.turns import Verdict
 from pannier.version import installed_version
 
 log = logging.getLogger("pannier.config")

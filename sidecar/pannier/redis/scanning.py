@@ -53,7 +53,7 @@ class Place:
     """Where a scan goes on. A place without bounds is the start of a batch not yet read."""
 
     bucket: int = 0
-    """Which of the schema's hashes (see `pannier.redis_layout`)."""
+    """Which of the schema's hashes (see `pannier.redis.layout`)."""
     position: int = 0
     """The cursor for Redis."""
     count: int = 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from pannier.config.stream_messages import Snapshot, StoreEntry
+from pannier.config.stream.messages import Snapshot, StoreEntry
 
 if TYPE_CHECKING:
     from pannier.config.keeper import End

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from hiredis import ReplyError
 
-from pannier import redis_commands as commands
 from pannier.errors import BackendRefused
-from pannier.redis_replies import ConnectionLost, Unreplicated, code_of, spoken
+from pannier.redis import commands as commands
+from pannier.redis.replies import ConnectionLost, Unreplicated, code_of, spoken
 
 MOST_REPLICAS: Final = 16
 """Replicas that can be waited for."""

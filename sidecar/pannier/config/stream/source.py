@@ -1,7 +1,7 @@
 """The operator's stream followed: dialed, spoken on, and dialed again while the sidecar lives.
 
-The counterpart of `config.following` for a file. What is said on a stream is `stream_session`'s,
-what becomes of it `stream_stores`'.
+The counterpart of `config.following` for a file. What is said on a stream is `session`'s,
+what becomes of it `stores`'.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 
 from pannier.config.applying import Applier
 from pannier.config.configuration import Configuration
-from pannier.config.last_good_file import LastGoodFile
 from pannier.config.served import StoreTable
-from pannier.config.stream_dialing import CannotDial, StreamSettings, dial
-from pannier.config.stream_redialing import LAST_BOUND, Cause, Redialing
-from pannier.config.stream_session import Session
-from pannier.config.stream_stores import StreamStores
+from pannier.config.stream.dialing import CannotDial, StreamSettings, dial
+from pannier.config.stream.last_good_file import LastGoodFile
+from pannier.config.stream.redialing import LAST_BOUND, Cause, Redialing
+from pannier.config.stream.session import Session
+from pannier.config.stream.stores import StreamStores
 
 log = logging.getLogger("pannier.config")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from pannier.config.stream_messages import MAX_REPORT_BYTES, Applied, State, StoreReport, encode
+from pannier.config.stream.messages import MAX_REPORT_BYTES, Applied, State, StoreReport, encode
 
 if TYPE_CHECKING:
     from pannier.config.keeper import End

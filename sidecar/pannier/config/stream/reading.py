@@ -19,7 +19,7 @@ from pannier.config.documents import SecretRef, secret_refs
 from pannier.config.placed import placed
 from pannier.config.problems import Problem
 from pannier.config.served import StoreType
-from pannier.config.stream_messages import Snapshot, StoreEntry, read_snapshot
+from pannier.config.stream.messages import Snapshot, StoreEntry, read_snapshot
 from pannier.keys import is_store_name
 
 MOST_WARNINGS: Final = 20

@@ -48,7 +48,7 @@ class Unreplicated(Exception):
     """A write that its master has done, and that too few replicas are known to have.
 
     `reply` is the master's own, `reason` what is known of the replicas (see
-    `pannier.redis_waiting`).
+    `pannier.redis.waiting`).
     """
 
     def __init__(self, reply: Any, reason: str) -> None:

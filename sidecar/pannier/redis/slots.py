@@ -19,7 +19,7 @@ _REDIRECTION = re.compile(r"(MOVED|ASK) ([0-9]{1,5}) (\S*):([0-9]{1,5})")
 
 
 def slot_of(name: str) -> int:
-    """The slot of a Redis key without braces, as all of Pannier's are (see `pannier.redis_layout`).
+    """The slot of a Redis key without braces, as all of Pannier's are (see `pannier.redis.layout`).
 
     redis-py has such a function too, and costs 7 MB and 0.1 s of CPU to import.
     """

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from pannier.config.last_good import Kept, Moment, Unusable, decode, encode
-from pannier.config.stream_messages import MAX_SNAPSHOT_BYTES
+from pannier.config.stream.last_good import Kept, Moment, Unusable, decode, encode
+from pannier.config.stream.messages import MAX_SNAPSHOT_BYTES
 
 log = logging.getLogger("pannier.config")
 

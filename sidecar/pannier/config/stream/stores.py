@@ -1,7 +1,7 @@
 """What the operator wants served: applied, reported on, and kept for a restart of the container.
 
-Streams come and go; this stays. No network here. It does what the pure parts decide: `stream_turns`
-which snapshot counts, `stream_reading` what it says, `last_good` what is kept of it.
+Streams come and go; this stays. No network here. It does what the pure parts decide: `turns`
+which snapshot counts, `reading` what it says, `last_good` what is kept of it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 
 from pannier.config.applying import Applier
 from pannier.config.configuration import Configuration
-from pannier.config.last_good import LastGood, Moment
-from pannier.config.last_good_file import LastGoodFile, now
 from pannier.config.served import StoreTable
-from pannier.config.stream_messages import ANSWER_WITHIN, Applied, Snapshot, StoreReport
-from pannier.config.stream_reading import Malformed, check_entries, read_entries
-from pannier.config.stream_reports import report_of
-from pannier.config.stream_turns import Turns, Verdict
+from pannier.config.stream.last_good import LastGood, Moment
+from pannier.config.stream.last_good_file import LastGoodFile, now
+from pannier.config.stream.messages import ANSWER_WITHIN, Applied, Snapshot, StoreReport
+from pannier.config.stream.reading import Malformed, check_entries, read_entries
+from pannier.config.stream.reports import report_of
+from pannier.config.stream.turns import Turns, Verdict
 
 log = logging.getLogger("pannier.config")
 

@@ -20,10 +20,10 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from pannier.config.stream_credentials import CredentialUnusable, read_token, trusting
-from pannier.config.stream_messages import MAX_SNAPSHOT_BYTES, PATH, PING_EVERY, SUBPROTOCOL
-from pannier.config.stream_redialing import Cause, cause_of_status
-from pannier.config.stream_reports import printable
+from pannier.config.stream.credentials import CredentialUnusable, read_token, trusting
+from pannier.config.stream.messages import MAX_SNAPSHOT_BYTES, PATH, PING_EVERY, SUBPROTOCOL
+from pannier.config.stream.redialing import Cause, cause_of_status
+from pannier.config.stream.reports import printable
 from pannier.version import installed_version
 
 OPEN_WITHIN: Final = 10.0
@@ -35,7 +35,7 @@ FRAMES_AHEAD: Final = 2
 
 _wire_log = logging.getLogger("pannier.config.wire")
 """The library logs headers and frames, and so tokens and credentials, at level debug: it gets a
-logger that writes nothing. What it raises is logged by `stream_source`."""
+logger that writes nothing. What it raises is logged by `source`."""
 _wire_log.disabled = True
 
 
