@@ -34,7 +34,7 @@ UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|XX[X])\b")
 
 QUOTED = re.compile(r"`([^`\s]+)`")
 LOOKS_LIKE_A_PATH = re.compile(r"[\w.-]+(?:/[\w.{},*-]+)*(?:/|\.(?:py|md|toml|txt|yaml|json))")
-PATHS_START_AT = ("", "sidecar", "sidecar/pannier", "tests")
+PATHS_START_AT = ("", "sidecar", "sidecar/pannier", "operator/pannier_operator", "tests")
 
 
 def main() -> int:
@@ -93,7 +93,9 @@ def missing_paths(documents: Iterator[Path]) -> Iterator[str]:
 
 def missing_names() -> Iterator[str]:
     """A path or a class that a diagram of ARCHITECTURE.md names and that is not there."""
-    source = "\n".join(path.read_text() for path in (ROOT / "sidecar").rglob("*.py"))
+    source = "\n".join(
+        path.read_text() for side in ("sidecar", "operator") for path in (ROOT / side).rglob("*.py")
+    )
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for diagram in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for path in re.findall(r"[\w*/]+\.py\b", diagram):
