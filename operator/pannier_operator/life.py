@@ -24,6 +24,7 @@ from pannier_operator.cluster import connect
 from pannier_operator.conditions import GATHERING
 from pannier_operator.events import Events
 from pannier_operator.health import Health
+from pannier_operator.injection.webhook import Webhook
 from pannier_operator.leader_label import LeaderLabel
 from pannier_operator.leading import Leader, identity_of
 from pannier_operator.listing import Lister
@@ -104,7 +105,7 @@ class Operator:
         self.certificates = Certificates(
             api,
             namespace=settings.namespace,
-            names=service_names(settings.stream_service, settings.namespace, settings.stream_name),
+            names=names_of(settings),
             may_write=self.leader.leads,
             served=self.namespaces.served,
             watched=settings.watch_namespace,
@@ -120,6 +121,15 @@ class Operator:
             self.fleet,
             Authenticator(api, serves=self.namespaces.may_dial),
             ready=self._serves_streams,
+        )
+        self.webhook = Webhook(
+            api,
+            settings,
+            self.certificates,
+            serves=self.namespaces.may_dial,
+            may_write=self.leader.leads,
+            leaving=lambda: stop.is_asked,
+            results=self.counts.injections,
         )
         self._leaving = False
         self._handing_over: asyncio.Task[None] | None = None
@@ -150,6 +160,7 @@ class Operator:
             self.lister.reasons,
             self.watching.reasons,
             self.certificates.reasons,
+            self.webhook.reasons,
             self.leader.reasons,
         ):
             self.health.demand(check)
@@ -169,14 +180,18 @@ class Operator:
             follow = asyncio.create_task(self._follow(), name="follow the cluster")
             lead = asyncio.create_task(self._lead(), name="lead")
             serve = asyncio.create_task(self._serve(), name="serve streams")
+            inject = asyncio.create_task(self._inject(), name="serve the webhook")
+            tasks = (follow, lead, serve, inject)
             try:
-                await first_of(self.stop.wait(), follow, lead, serve)
-                await first_of(asyncio.sleep(self.settings.drain_delay), follow, lead, serve)
+                await first_of(self.stop.wait(), *tasks)
+                await first_of(asyncio.sleep(self.settings.drain_delay), *tasks)
                 self._leaving = True
                 await self.streams.close_all(Close.GOING_AWAY, self.settings.drain_spread)
             finally:
                 # Others may lead only when nothing is done here that a leader does.
                 self._leaving = True
+                await end(inject)
+                await self.webhook.server.close()
                 await end(serve)
                 await self.streams.close()
                 await end(follow)
@@ -224,6 +239,19 @@ class Operator:
         finally:
             await end(keep)
 
+    async def _inject(self) -> None:
+        """Serve the webhook, if it is to be, once there is a certificate, until cancelled. It needs
+        neither lists nor a leader. Raises CannotListen."""
+        if self.settings.injects:
+            try:
+                await self.webhook.start()
+            except OSError as error:
+                address = self.settings.webhook_listen
+                raise cannot_listen("--webhook-listen", address, error) from None
+            log.info("the webhook is on port %d", self.webhook.server.port)
+            await self.webhook.trust.run()
+        await asyncio.Event().wait()
+
     async def _open_admin_port(self) -> None:
         address = self.settings.admin_listen
         try:
@@ -251,6 +279,7 @@ class Operator:
     def _elected(self, epoch: int) -> None:
         self.label.changed()
         self.certificates.changed()
+        self.webhook.trust.changed()
         self.reconcile_all()
         # What waited for sidecars to dial is looked at again.
         asyncio.get_running_loop().call_later(GATHERING + 0.1, self.reconcile_all)
@@ -270,6 +299,14 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> None:
         await self.reconciler.reconcile(key)
+
+
+def names_of(settings: OperatorSettings) -> tuple[str, ...]:
+    """By which names this operator is dialed, by sidecars and by the API server."""
+    names = service_names(settings.stream_service, settings.namespace, settings.stream_name)
+    if settings.injects:
+        names = service_names(settings.webhook_service, settings.namespace, names)
+    return names
 
 
 async def first_of(wait: Any, *tasks: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,9 @@ from pannier_operator.settings import OperatorSettings, host_and_port
 
 OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod reads the namespace it runs in."""
+
+QUANTITY: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,3})?([mkMGT]|[KMGT]i)?")
+"""What is written of the quantities of Kubernetes (apimachinery, resource.Quantity)."""
 
 
 def namespace_name(value: str) -> str:
@@ -40,6 +44,18 @@ def address(value: str) -> str:
         raise click.BadParameter(
             f"{value!r} is no address to listen on: write 0.0.0.0:8443 or [::]:8443."
         ) from None
+    return value
+
+
+def address_or_none(value: str) -> str:
+    """The same, or nothing at all."""
+    return value and address(value)
+
+
+def quantity(value: str) -> str:
+    """An amount as Kubernetes writes it (`50m`, `0.5`, `64Mi`), unchanged."""
+    if not QUANTITY.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no quantity: write 50m, 0.5 or 64Mi.")
     return value
 
 
@@ -84,6 +100,28 @@ FLAGS: Final = {
     "stream_service": ("NAME", None, "The Service that leads to the leader's stream."),
     "stream_name": ("NAME", None, "One more name by which sidecars dial; may be repeated."),
     "stream_max_age": (None, duration, "When a stream is closed, to authenticate anew."),
+    "sidecar_image": ("IMAGE", None, "What injected sidecars run; without it nothing is injected."),
+    "sidecar_operator_url": ("URL", None, "Where they dial, if not the stream's Service."),
+    "sidecar_image_pull_policy": (
+        None,
+        click.Choice(["Always", "IfNotPresent", "Never"]),
+        "When nodes pull their image.",
+    ),
+    "sidecar_cpu_request": ("QUANTITY", quantity, "What they request of the CPU."),
+    "sidecar_memory_request": ("QUANTITY", quantity, "What they request of the memory."),
+    "sidecar_memory_limit": ("QUANTITY", quantity, "How much of the memory they may use."),
+    "sidecar_log_format": (None, click.Choice(["text", "json"]), "How their log lines look."),
+    "webhook_listen": (
+        "HOST:PORT",
+        address_or_none,
+        'Where the API server asks for each new pod; "" is nowhere.',
+    ),
+    "webhook_service": ("NAME", None, "The Service that leads to the webhooks."),
+    "webhook_configuration": (
+        "NAME",
+        None,
+        "The MutatingWebhookConfiguration that is told of the CA.",
+    ),
     "lease_duration": (None, duration, "How long a leader that is silent keeps the Lease."),
     "lease_renew": (None, duration, "How often the leader renews the Lease."),
     "relist_every": (None, duration, "How often everything watched is listed anew."),

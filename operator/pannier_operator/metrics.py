@@ -20,7 +20,7 @@ from pannier.version import installed_version
 from pannier_operator.streams.figures import StreamFigures
 
 RECONCILE_RESULTS: Final = ("ok", "error")
-INJECTION_RESULTS: Final = ("injected", "present", "skipped", "refused", "error")
+INJECTION_RESULTS: Final = ("injected", "present", "skipped", "failed")
 """What an admission review came to; counted from 0 on, so that a rate has a beginning."""
 
 __all__ = ["CONTENT_TYPE", "Counts", "page_of"]

@@ -46,6 +46,36 @@ class OperatorSettings:
     """Seconds after which (give or take a fifth) a stream is closed, so that the sidecar
     authenticates anew."""
 
+    sidecar_image: str = ""
+    """What injected sidecars run; "": nothing is injected and no webhook is served."""
+
+    sidecar_operator_url: str = ""
+    """Where injected sidecars dial; "": port 8443 of the stream's Service."""
+
+    sidecar_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When a node pulls the image of injected sidecars."""
+
+    sidecar_cpu_request: str = "50m"
+    """What injected sidecars request of the CPU, without a limit."""
+
+    sidecar_memory_request: str = "64Mi"
+    """What they request of the memory."""
+
+    sidecar_memory_limit: str = "256Mi"
+    """How much of the memory they may use."""
+
+    sidecar_log_format: Literal["text", "json"] = "json"
+    """How their log lines look."""
+
+    webhook_listen: str = "0.0.0.0:9443"
+    """Where the API server asks for each new pod, with TLS, of every replica; "": nowhere."""
+
+    webhook_service: str = "pannier-webhook"
+    """The Service that leads to the webhooks: its DNS names are in the certificate."""
+
+    webhook_configuration: str = ""
+    """The MutatingWebhookConfiguration whose `caBundle` is kept; "": none, somebody else does."""
+
     lease_duration: float = 15.0
     """Seconds after which others may take the Lease of a leader that has not renewed it."""
 
@@ -70,6 +100,11 @@ class OperatorSettings:
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log line that is written."""
+
+    @property
+    def injects(self) -> bool:
+        """Whether the webhook is served."""
+        return bool(self.sidecar_image and self.webhook_listen)
 
     @property
     def clusterwide(self) -> bool:

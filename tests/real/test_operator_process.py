@@ -39,6 +39,7 @@ def rights(plane: ControlPlane, own: str, namespace: str) -> Path:
     plane.helm(
         "install", f"rights-{own}", str(CHART), "--namespace", own,
         "--set", "crds.enabled=false", "--set", f"watchNamespaces={{{namespace}}}",
+        "--set", "injection.enabled=false", "--set", "replicas=0",
     )  # fmt: skip
     return plane.kubeconfig_for(own, "pannier-operator")
 

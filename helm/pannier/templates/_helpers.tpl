@@ -12,6 +12,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* By which the operator's pods are found. */}}
+{{- define "pannier.selector" -}}
+app.kubernetes.io/name: pannier
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/* What becomes of a pod while no operator answers: two replicas are one that always does. */}}
+{{- define "pannier.failurePolicy" -}}
+{{- .Values.injection.failurePolicy | default (ge (int .Values.replicas) 2 | ternary "Fail" "Ignore") }}
+{{- end }}
+
 {{/* The name of what is the cluster's: two releases serve different namespaces side by side. */}}
 {{- define "pannier.clusterName" -}}
 pannier-operator-{{ .Release.Namespace }}

@@ -12,11 +12,12 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from pannier.config.stream.messages import PATH, SUBPROTOCOL, Close
+from pannier_operator.bounded_server import BoundedServer
 from pannier_operator.streams.authenticating import Identity, Later, Refused
 from pannier_operator.streams.fleet import Fleet
 from pannier_operator.streams.hearsay import printable
@@ -69,7 +70,7 @@ class StreamServer:
         self._most_opening = most_opening
         self._clock = clock
         self._sources = SourceLimit()
-        self._handler: _BoundedServer | None = None
+        self._handler: BoundedServer | None = None
         self._server: asyncio.Server | None = None
         self._streams = 0
         self.port = 0
@@ -78,7 +79,7 @@ class StreamServer:
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext) -> None:
         """Listen. A certificate that is loaded into the context later serves new handshakes."""
         loop = asyncio.get_running_loop()
-        self._handler = _BoundedServer(
+        self._handler = BoundedServer(
             self._handle,
             has_room=self._has_room,
             access_log=None,
@@ -188,30 +189,6 @@ class StreamServer:
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return _refusal(status, detail, headers)
-
-
-class _BoundedServer(web.Server):
-    """aiohttp's, that hangs up on connections beyond what there is room for."""
-
-    def __init__(self, handler: Any, *, has_room: Callable[[], bool], **settings: Any) -> None:
-        super().__init__(handler, **settings)
-        self._has_room = has_room
-
-    @property
-    def held(self) -> int:
-        """Connections that are past their TLS handshake."""
-        return len(self._connections)
-
-    def __call__(self) -> Any:
-        return super().__call__() if self._has_room() else _HangUp()
-
-
-class _HangUp(asyncio.Protocol):
-    """There is no room."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
 
 
 def _bearer(request: web.BaseRequest) -> str:
