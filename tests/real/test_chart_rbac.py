@@ -104,6 +104,7 @@ def test_an_operator_of_the_whole_cluster_may_serve_each_namespace_and_no_more(
         assert not may(control_plane, who, verb, what, namespace=namespace, name=name), (verb, what)
     assert may(control_plane, who, "create", "tokenreviews.authentication.k8s.io")
     assert may(control_plane, who, "watch", "namespaces")
+    tells_of_its_own_webhook_alone(control_plane, who, f"pannier-operator-{namespace}")
     assert may(control_plane, who, "list", "secrets")  # of all namespaces at once
 
 
@@ -125,7 +126,18 @@ def test_an_operator_of_some_namespaces_may_nothing_in_others(
     assert not may(control_plane, who, "list", "secrets", namespace=namespace)
     assert not may(control_plane, who, "list", "secrets")
     assert not may(control_plane, who, "list", "namespaces")
+    tells_of_its_own_webhook_alone(control_plane, who, f"pannier-operator-{namespace}")
     assert may(control_plane, who, "create", "tokenreviews.authentication.k8s.io")
+
+
+def tells_of_its_own_webhook_alone(plane: ControlPlane, who: str, own: str) -> None:
+    """Whoever may change another's could have it ask a server of their own for every pod."""
+    what = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+    assert may(plane, who, "get", what, name=own) and may(plane, who, "patch", what, name=own)
+    assert not may(plane, who, "patch", what, name="another")
+    assert not any(
+        may(plane, who, verb, what, name=own) for verb in ("list", "create", "update", "delete")
+    )
 
 
 def test_the_operators_kubeconfig_acts_under_these_rights(
@@ -217,6 +229,8 @@ class TestRendering:
         ("setting", "complaint"),
         [
             ("watchNamespace={a}", "watchNamespace' not allowed"),
+            ("replicas=two", "replicas"),
+            ("injection.failurePolicy=fail", "injection.failurePolicy"),
             ("crds.enable=true", "enable' not allowed"),
             ("crds.enabled=perhaps", "got string, want boolean"),
             ("watchNamespaces={A}", "does not match pattern"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pannier.config.stream.messages import PATH, SUBPROTOCOL
 from pannier_operator.certificates.issuing import CA_DAYS, new_issuer
@@ -28,6 +29,7 @@ from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator import Operator, operator
 
 ACCOUNT = "pannier-operator"
+WEBHOOKS = "MutatingWebhookConfiguration"
 MERGE = "application/merge-patch+json"
 SHOP = {
     "apiVersion": "pannier.dev/v1alpha1",
@@ -55,7 +57,11 @@ def test_every_right_is_used_and_none_is_missing(
     rights = rights_in(render_chart(plane, system, *settings), ACCOUNT)
     plane.pod(system, "operator")
     plane.pod(system, "led-before", labels={LABEL: "true"})
+    rendered = yaml.safe_load_all(render_chart(plane, system, *settings))
+    plane.apply(*(each for each in rendered if each and each["kind"] == WEBHOOKS))
     arguments = [part for name in watch for part in ("--watch-namespace", name)]
+    arguments += ["--sidecar-image", "registry.invalid/sidecar", "--webhook-listen", "127.0.0.1:0",
+                  "--webhook-configuration", f"pannier-operator-{system}"]  # fmt: skip
     with operator(
         plane, tmp_path, *arguments, "--pod-name", "operator", namespace=system,
         kubeconfig=kubeconfig,

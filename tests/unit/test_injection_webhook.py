@@ -114,7 +114,11 @@ class TestReviews:
         assert str(refused.value).isprintable() and len(str(refused.value)) <= 256
 
     anything = st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(["metadata", "labels", "spec", "name", "generateName", "containers"]),
