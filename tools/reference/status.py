@@ -39,7 +39,8 @@ ABOUT_CONDITIONS: Final = (
 )
 ABOUT_REJECTIONS: Final = (
     "`status.rejections` quotes at most five sidecars that refused the configuration: their `pod`, "
-    "a `code`, which is `invalid-config` or one of [the problem codes](problems.md), and a `message`."
+    "a `code`, which is `invalid-config` or one of [the problem codes](problems.md), and a "
+    "`message`."
 )
 
 Case = tuple[str, str, str]
