@@ -105,8 +105,6 @@ class Fleet:
         self._outbox = Outbox(self._offer)
         self._news = News(reported)
         self._ticking: asyncio.Task[None] | None = None
-        self._handing_over = False
-        """Streams are closed for another operator's sake: nobody is lost."""
         self._instance = uuid4().hex[:8]
         self._pushes = 0
 
@@ -151,23 +149,18 @@ class Fleet:
 
     async def close_all(self, code: Close, spread: float) -> None:
         """Close every stream, one after another over `spread` seconds. None counts as lost."""
-        self._handing_over = True
-        try:
-            sessions = list(self._open)
-            random.shuffle(sessions)  # not one namespace after another
-            started = time.monotonic()
-            for nth, session in enumerate(sessions):
-                ahead = started + spread * nth / len(sessions) - time.monotonic()
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
-                session.close(code, "the operator stops or hands over: dial again")
-            await asyncio.sleep(0)  # a cancelled task leaves at its next step
-            for uid in list(self._expected):
-                self._vacate(self._seats[uid], lost=False)
-            for uid in list(self._lost):
-                self._find(uid)
-        finally:
-            self._handing_over = False
+        sessions = list(self._open)
+        random.shuffle(sessions)  # not one namespace after another
+        started = time.monotonic()
+        for nth, session in enumerate(sessions):
+            ahead = started + spread * nth / len(sessions) - time.monotonic()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            session.close(code, "the operator stops or hands over: dial again")
+        for uid in list(self._expected):
+            self._vacate(self._seats[uid], lost=False)
+        for uid in list(self._lost):
+            self._find(uid)
 
     # What sessions tell -------------------------------------------------------------------------
 
@@ -278,8 +271,7 @@ class Fleet:
         if ending is Ending.CLOSED and code is Close.REAUTHENTICATE:
             self._expected[uid] = self.clock() + self.settings.seat_kept
             return
-        lost = ending is Ending.GONE or code is Close.LATER
-        self._vacate(session, lost=lost and not self._handing_over)
+        self._vacate(session, lost=ending is Ending.GONE)
 
     # Seats: who counts as connected, and who as lost --------------------------------------------
 
@@ -412,7 +404,8 @@ class Fleet:
             if session.flying and session.pushing.is_overdue(now, within):
                 self.figures.pushes["timeout"] += 1
                 self._outbox.lands(session)
-                session.close(Close.LATER, f"a snapshot was not answered within {within:g} s")
+                reason = f"a snapshot was not answered within {within:g} s"
+                session.close(Close.LATER, reason, Ending.GONE)
         for uid in [uid for uid, until in self._expected.items() if now >= until]:
             self._vacate(self._seats[uid], lost=True)
         while self._lost:

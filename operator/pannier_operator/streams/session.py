@@ -101,7 +101,7 @@ class Session:
         self._socket = socket
         self._fleet = fleet
         self._task: asyncio.Task[object] | None = None
-        self._ask_closing: tuple[Close, str] | None = None
+        self._ask_closing: tuple[Close, str, Ending] | None = None
         self._heard = False
         self._missed = 0
         self._next_ping = now + random.uniform(0, PING_EVERY)
@@ -144,8 +144,7 @@ class Session:
             assert task is not None
             if self._ask_closing is None or task.uncancel():
                 raise  # it was not we who asked
-            code, reason = self._ask_closing
-            ending = Ending.CLOSED if code is not Close.MALFORMED else Ending.GONE
+            code, reason, ending = self._ask_closing
         finally:
             self._fleet.shut(self)
             if entered:
@@ -218,10 +217,10 @@ class Session:
         """Put the push into the transport's buffer; whether there is still a transport."""
         return self._socket.send(push.data)
 
-    def close(self, code: Close, reason: str) -> None:
+    def close(self, code: Close, reason: str, ending: Ending = Ending.CLOSED) -> None:
         """End the stream with this code, soon."""
         if self._ask_closing is None and self._task is not None:
-            self._ask_closing = (code, reason)
+            self._ask_closing = (code, reason, ending)
             self._task.cancel()
 
     def abort(self) -> None:
