@@ -20,6 +20,7 @@ PARTS = {
     "sidecar": "tests.bench.sidecar",
     "cluster": "tests.bench.cluster",
     "hdfs": "tests.bench.hdfs",
+    "push": "tests.bench.push",
     "hdfs-files": "tests.bench.hdfs_files",
     "operator-start": "tests.bench.operator_start",
     "moving": "tests.bench.moving",

@@ -1,7 +1,7 @@
 """Thousands of sidecars on one core: real TLS, real WebSocket frames, the stream's real words.
 
-Started by `tests.bench.push`, which tells it what to do by lines of JSON and reads lines of JSON. It
-speaks the protocol by hand, since aiohttp's client would need more CPU than the operator under
+Started by `tests.bench.push`, which tells it what to do, and is told, by lines of JSON. It speaks
+the protocol by hand, since aiohttp's client would need more CPU than the operator under
 measurement. After each `applied` it sends a ping: the pong says that the operator has read the
 answer, as frames are read in their order.
 """
@@ -17,12 +17,13 @@ import resource
 import ssl
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import uvloop
 
-from pannier.config.stream_messages import Applied, Hello, StoreReport, encode
+from pannier.config.stream.messages import Applied, Hello, StoreReport, encode
 
 APPLIED = StoreReport(state="applied", reachable=True)
 AT_ONCE = 256
@@ -74,8 +75,7 @@ class Stream(asyncio.Protocol):
         self.settled = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        transport = self.transport = cast(asyncio.Transport, transport)
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
             f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
@@ -179,6 +179,8 @@ class Fleet:
         self.dialing: set[asyncio.Task[None]] = set()
         self.redials = False
         self.tokens: list[str] = []
+        self.first = 0.0
+        """When the first of them was in, after there was none."""
 
     def heard(self, edit: int) -> None:
         self.counts[edit] = self.counts.get(edit, 0) + 1
@@ -215,6 +217,8 @@ class Fleet:
                 except (OSError, TimeoutError, ssl.SSLError):
                     pass
             if status == 101:
+                if not self.streams:
+                    self.first = time.monotonic()
                 self.streams[token] = stream
                 self.news.set()
                 return
@@ -239,11 +243,11 @@ class Fleet:
 
 async def main() -> None:
     """Do what stands on the standard input, line by line."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     port, ca, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     fleet = Fleet(port, ca)
-    fleet.tokens = open(path).read().split()  # noqa: ASYNC230 - before anything runs
+    fleet.tokens = Path(path).read_text().split()  # noqa: ASYNC240 - before anything runs
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -272,6 +276,7 @@ async def main() -> None:
         answer |= {
             "seconds": time.monotonic() - began,
             "now": time.monotonic(),
+            "first": fleet.first,
             "streams": len(fleet.streams),
             "pushes": fleet.pushes,
             "refusals": fleet.refusals,
