@@ -163,6 +163,27 @@ async def test_slots_that_are_half_moved_under_load_are_followed_without_an_erro
     assert not load.mixed_up
 
 
+async def test_walks_and_counts_follow_a_slot_that_is_half_moved(
+    store: Opener, cluster: Cluster, redis_prefix: str
+) -> None:
+    opened = store(hash_buckets=3)
+    keys = [f"k{number}" for number in range(300)]
+    await opened.write_many("Cart", [Write(key, b"1") for key in keys])
+    moving = await asyncio.to_thread(Migration, cluster, f"{redis_prefix}Cart:1")
+    try:
+        seen: set[str] = set()
+        page = await opened.scan("Cart", None, 50)
+        seen.update(page.keys)
+        while page.next is not None:
+            page = await opened.scan("Cart", page.next, 50)
+            seen.update(page.keys)
+        assert seen == set(keys)
+        assert await opened.size("Cart") == 300
+        assert (await opened.schemas(None, 10)).schemas == [("Cart", 300)]
+    finally:
+        await asyncio.to_thread(moving.settle)
+
+
 class Migration:
     """A slot on its way from its master to another one, as `redis-cli --cluster` moves it.
 

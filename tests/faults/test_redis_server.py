@@ -26,6 +26,7 @@ from pannier.errors import (
 from pannier.operations import IF_PRESENT, Outcome, Write
 from tests.faults.redis_load import SCHEMA, Load, eventually, works_again
 from tests.real.programs import free_port
+from tests.real.proxy import proxy
 from tests.real.redis import ALWAYS_SYNCED, RedisServer
 from tests.real.redis_sides import redis_store
 
@@ -304,6 +305,19 @@ async def test_a_slow_server_that_answers_late_never_answers_the_next_request(
             await load.progress(20)
     assert load.errors["outcome-unknown"] + load.errors["timeout"] > 0
     load.check(server, PREFIX)
+
+
+async def test_a_longer_connection_timeout_lets_a_live_store_reach_a_slow_server(
+    redis_store: Opener, own_redis: OwnRedis
+) -> None:
+    server = own_redis()
+    with proxy(server.port) as slow:
+        slow.delay = 0.3
+        store = redis_store(**settings(server, port=slow.port, connection_timeout=0.1))
+        with pytest.raises((BackendUnavailable, PoolTimeout)):
+            await store.read(SCHEMA, "a")
+        await store.reconfigure(connection_timeout=10.0, request_timeout=10.0)
+        await works_again(store)
 
 
 async def test_no_process_and_no_descriptor_is_left_behind_by_an_outage(

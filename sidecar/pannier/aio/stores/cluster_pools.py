@@ -33,6 +33,10 @@ class ClusterPools:
         self._name = name
         self._settings = settings
         self._managers: dict[Node, ConnectorManagerBase] = {}
+        self._dialing: dict[Node, dict[str, Any]] = {}
+        """What each manager makes its connectors from."""
+        self._leaving: list[ConnectorManagerBase] = []
+        """Those that are being closed."""
         self._former: FormerPools | None = None
 
     def of(self, node: Node) -> ConnectorManagerBase:
@@ -42,9 +46,10 @@ class ClusterPools:
             if self.is_closed:
                 raise PoolClosed("This store was closed.")
             host, port = node
+            given = {"host": host, "port": port, **self._connecting}
             made = ConnectorManagerFactory.create_manager(
                 RedisConnector,
-                {"host": host, "port": port, **self._connecting},
+                self._dialing.setdefault(node, given),
                 self._mode,
                 **self._settings,
                 name=f"{self._name} at {host}:{port}" if self._name else None,
@@ -67,21 +72,35 @@ class ClusterPools:
             figures = manager.stats()
             if node in nodes or figures["in_use"] or figures["pending"]:
                 continue
-            del self._managers[node]
-            await manager.shutdown(0)
-            self._former = self._former or FormerPools()
-            self._former.add(manager.pool)
+            if self._managers.get(node) is not manager or not self._managers.pop(node, None):
+                continue  # another look at the slots came first
+            self._dialing.pop(node, None)
+            self._leaving.append(manager)
+            try:
+                await manager.shutdown(0)
+            finally:  # it is closed, though who waited for that was cancelled
+                self._leaving.remove(manager)
+                self._former = self._former or FormerPools()
+                self._former.add(manager.pool)
 
     def all(self) -> Sequence[Any]:
         """All pools, and in the place of a last one what those counted that are closed."""
         former = (self._former,) if self._former is not None else ()
-        return (*(manager.pool for manager in list(self._managers.values())), *former)
+        managers = [*self._managers.values(), *self._leaving]
+        return (*(manager.pool for manager in managers), *former)
 
-    async def reconfigure(self, **settings: Any) -> None:
-        """Change settings of each pool, also of those to come."""
+    async def reconfigure(self, request_timeout: float, **settings: Any) -> None:
+        """Change settings of each pool, and how long it dials, also of those to come.
+
+        Raises ValueError or TypeError, and changes nothing.
+        """
+        wanted = self._settings | settings
+        checked = PoolSettings(**wanted)
+        self._settings = wanted
+        for given in (self._connecting, *list(self._dialing.values())):
+            given["timeout"] = min(checked.connection_timeout, request_timeout)
         for manager in list(self._managers.values()):
             await manager.reconfigure(**settings)
-        self._settings |= settings
 
     async def close(self) -> None:
         """Close all; whoever borrows afterwards is told so."""

@@ -7,6 +7,7 @@ What the library's Redis stores do with a coroutine per operation, these do with
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -26,11 +27,13 @@ from pannier.aio.record_operations import (
 )
 from pannier.aio.stores.redis_records import RedisRecords
 from pannier.counting import SizeCounts
-from pannier.errors import PannierError
+from pannier.errors import BackendRefused, PannierError
 from pannier.operations import ALWAYS, Condition
 from pannier.redis import commands as commands
 from pannier.redis.replies import ConnectionLost
 from pannier.redis.slots import Node
+
+log = logging.getLogger("pannier.stores")
 
 HASHES_KEPT = 4096
 """How many hashes' beginnings of commands are kept."""
@@ -171,6 +174,10 @@ class Opening:
             await store.open()
         except PannierError as error:
             self._operation.end(error)
+        except Exception as error:
+            # Who sent it must not wait for ever.
+            log.exception("what Redis answered about the layout could not be read")
+            self._operation.end(BackendRefused(f"Redis's answer could not be read: {error!r}"))
         else:
             if not self._operation.is_abandoned:
                 store.send(self._operation)

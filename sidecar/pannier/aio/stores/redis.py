@@ -17,6 +17,7 @@ from pannier.redis import scanning as scanning
 from pannier.redis.address import RedisAddress, RedisTls, node_of
 from pannier.redis.layout import RedisLayout
 from pannier.redis.replies import ConnectionLost, ends_connection, failure
+from pannier.redis.slots import Node
 from pannier.redis.waiting import ReplicaWait
 
 SENTINEL_PORT = 26379
@@ -89,6 +90,7 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             connector = SentinelRedisConnector
         else:
             connecting |= {"host": host, "port": port, "unix_socket": unix_socket}
+        self._connecting = connecting
         where = RedisAddress(host=host, port=port, unix_socket=unix_socket)
         self._shown = f"{connecting.get('sentinels') or where}, db {db}"
         self._manager = ConnectorManagerFactory.create_manager(
@@ -104,6 +106,11 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             leak_threshold=leak_threshold,
             name=name,
         )
+
+    async def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
+        await super().reconfigure(request_timeout=request_timeout, **pool)
+        patience = self._manager.pool.settings.connection_timeout
+        self._connecting["timeout"] = min(patience, self.request_timeout)
 
     # The transport ------------------------------------------------------------------------------
 
@@ -142,7 +149,7 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             return answers
 
     async def _step(
-        self, packed: bytes, where: str, made_in: str, *, server: int | None = None
+        self, packed: bytes, where: str, made_in: str, *, server: Node | None = None
     ) -> tuple[str, Any]:
         tries = 2
         while True:

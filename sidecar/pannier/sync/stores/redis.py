@@ -13,6 +13,7 @@ from pannier.redis import scanning as scanning
 from pannier.redis.address import RedisAddress, RedisTls, node_of
 from pannier.redis.layout import RedisLayout
 from pannier.redis.replies import ConnectionLost, ends_connection, failure
+from pannier.redis.slots import Node
 from pannier.redis.waiting import ReplicaWait
 from pannier.sync.connectors.redis import RedisConnector
 from pannier.sync.connectors.redis_sentinel import SentinelRedisConnector, Sentinels
@@ -90,6 +91,7 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             connector = SentinelRedisConnector
         else:
             connecting |= {"host": host, "port": port, "unix_socket": unix_socket}
+        self._connecting = connecting
         where = RedisAddress(host=host, port=port, unix_socket=unix_socket)
         self._shown = f"{connecting.get('sentinels') or where}, db {db}"
         self._manager = ConnectorManagerFactory.create_manager(
@@ -105,6 +107,11 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             leak_threshold=leak_threshold,
             name=name,
         )
+
+    def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
+        super().reconfigure(request_timeout=request_timeout, **pool)
+        patience = self._manager.pool.settings.connection_timeout
+        self._connecting["timeout"] = min(patience, self.request_timeout)
 
     # The transport ------------------------------------------------------------------------------
 
@@ -143,7 +150,7 @@ class RedisStoreBackend(PooledStoreBase, RedisRecords):
             return answers
 
     def _step(
-        self, packed: bytes, where: str, made_in: str, *, server: int | None = None
+        self, packed: bytes, where: str, made_in: str, *, server: Node | None = None
     ) -> tuple[str, Any]:
         tries = 2
         while True:

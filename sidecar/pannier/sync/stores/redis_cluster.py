@@ -28,6 +28,8 @@ from pannier.sync.worker import each
 CLUSTER_PORT = 6379
 MOST_TURNS = 5
 """How often a command is sent on, before its redirections count as a cluster in disorder."""
+LEARN_DIALS = 2
+"""A question about who has what asks no further node after the time of so many dials."""
 LEARN_PAUSE = 0.1
 """Seconds between two questions about who has what."""
 
@@ -88,6 +90,8 @@ class RedisClusterStoreBackend(RedisRecords):
         self._pools = ClusterPools(self._connecting, connection_mode, name, settings)
         self._slots = SlotMap()
         self._learned_at = float("-inf")
+        self._silent: dict[Node, float] = {}
+        """When a node last did not tell who has what: it is asked after those that may."""
 
     # Who has what -------------------------------------------------------------------------------
 
@@ -105,8 +109,9 @@ class RedisClusterStoreBackend(RedisRecords):
     def _learn(self, last: Node | None = None) -> None:
         """Ask the nodes, one after the other, until one tells who has which slots.
 
-        `last`, which may be gone, is asked when no other told. What was learned just now stays as
-        it is. Raises BackendUnavailable if none ever told.
+        `last`, which may be gone, is asked when no other told. Nodes that hang are not waited for
+        one by one: the next question begins with those that were not asked. What was learned just
+        now stays as it is. Raises BackendUnavailable if none ever told.
         """
         now = time.monotonic()
         # Those who come while the first question is under way ask too: they have nothing to go by.
@@ -115,17 +120,23 @@ class RedisClusterStoreBackend(RedisRecords):
         self._learned_at = now
         failures: list[str] = []
         nodes = dict.fromkeys([*self._slots.masters, *self._seeds])
-        for node in sorted(nodes, key=lambda node: node == last):
+        silent = self._silent = {node: self._silent.get(node, 0.0) for node in nodes}
+        until = now + LEARN_DIALS * self._connecting["timeout"]
+        for node in sorted(nodes, key=lambda node: (node == last, silent[node])):
+            if failures and time.monotonic() >= until:
+                break
             connector = RedisConnector(*node, **self._connecting)
             try:
                 connector.connect()
                 reply = (connector.execute(commands.SLOTS, 1, connector.timeout))[0]
             except (BackendUnavailable, ConnectionLost) as error:
                 failures.append(str(error))
+                silent[node] = time.monotonic()
                 continue
             finally:
                 connector.disconnect()
             if isinstance(reply, list) and reply:
+                silent[node] = 0.0
                 self._slots.learn(reply, node)
                 self._pools.keep_only(self._slots.masters)
                 return
@@ -248,39 +259,47 @@ class RedisClusterStoreBackend(RedisRecords):
 
     # Walking ------------------------------------------------------------------------------------
 
-    def _servers(self) -> int:
+    def _servers(self) -> list[Node]:
         if not self._slots.masters:
             self._learn()
-        return len(self._slots.masters)
+        return self._slots.masters
 
     def _step(
-        self, packed: bytes, where: str, made_in: str, *, server: int | None = None
+        self, packed: bytes, where: str, made_in: str, *, server: Node | None = None
     ) -> tuple[str, Any]:
         tries = 3
-        while True:
+        asking: dict[int, Node] = {}
+        for _ in range(MOST_TURNS):
             tries -= 1
-            node = self._master_of(where) if server is None else self._server(server)
+            node, asked = asking.pop(0, None), packed
+            if node is not None:
+                asked = commands.ASKING + packed
+            elif server is not None:
+                node = self._still_master(server)
+            else:
+                node = self._master_of(where)
             try:
                 with self._pools.of(node).connection() as connector:
                     run: str = connector.run
-                    reply = (connector.execute(packed, 1, self.request_timeout))[0]
+                    replies = 1 if asked is packed else 2
+                    reply = (connector.execute(asked, replies, self.request_timeout))[-1]
             except (ConnectionLost, BackendUnavailable, PoolClosed) as error:
-                if tries and is_repeatable(error, False) and not self._pools.is_closed:
+                if tries > 0 and is_repeatable(error, False) and not self._pools.is_closed:
                     self._learn(node)
                     continue
                 raise failure(error, where, write=False) from None
-            if tries and isinstance(reply, ReplyError) and self._redirect(0, node, reply, {}):
+            if isinstance(reply, ReplyError) and self._redirect(0, node, reply, asking):
                 continue
             if isinstance(reply, Exception):
                 raise failure(reply, where, write=False)
             scanning.check_run(made_in, run)
             return run, reply
+        raise disorder(where)
 
-    def _server(self, number: int) -> Node:
-        masters = self._slots.masters
-        if number >= len(masters):
+    def _still_master(self, node: Node) -> Node:
+        if node not in self._slots.masters:
             raise BackendUnavailable("The Redis Cluster lost a master just now; ask again.")
-        return masters[number]
+        return node
 
     # Life ---------------------------------------------------------------------------------------
 
@@ -295,10 +314,14 @@ class RedisClusterStoreBackend(RedisRecords):
         return self._pools.all()
 
     def reconfigure(self, *, request_timeout: float | None = None, **pool: Any) -> None:
-        """Change the timeout and each master's pool (see PoolSettings) of the live store."""
-        self._pools.reconfigure(**pool)
-        if request_timeout is not None:
-            self.request_timeout = request_timeout
+        """Change the timeout and each master's pool (see PoolSettings) of the live store.
+
+        Raises ValueError or TypeError, and changes nothing.
+        """
+        if request_timeout is None:
+            request_timeout = self.request_timeout
+        self._pools.reconfigure(request_timeout, **pool)
+        self.request_timeout = request_timeout
 
     def close(self) -> None:
         self._pools.close()

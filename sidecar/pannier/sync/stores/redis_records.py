@@ -29,6 +29,7 @@ from pannier.redis.commands import WriteCommand
 from pannier.redis.layout import RedisLayout
 from pannier.redis.replies import code_of, failure, says_noscript
 from pannier.redis.scanning import BatchSizes, Place
+from pannier.redis.slots import Node
 from pannier.redis.waiting import ReplicaWait, check_probe
 from pannier.sync.stores.base import KeyValueStoreBackendBase
 
@@ -67,17 +68,17 @@ class RedisRecords(KeyValueStoreBackendBase):
 
     @abstractmethod
     def _step(
-        self, packed: bytes, where: str, made_in: str, *, server: int | None = None
+        self, packed: bytes, where: str, made_in: str, *, server: Node | None = None
     ) -> tuple[str, Any]:
         """One step of a walk: the run of the server that answered, and its reply.
 
-        `where` is the key that is walked, or with `server` what is walked on the server of that
-        number. `made_in`: the run that the walk's position is of; raises InvalidCursor in another.
+        `where` is the key that is walked, or with `server` what is walked on that server.
+        `made_in`: the run that the walk's position is of; raises InvalidCursor in another.
         """
 
-    def _servers(self) -> int:
-        """How many servers hold the keys."""
-        return 1
+    def _servers(self) -> list[Node]:
+        """The servers that hold the keys, in an order that only other servers change."""
+        return [("", 0)]
 
     def _ask(self, name: str, packed: bytes, *, write: bool) -> Any:
         """The answer to one command, as `_ask_each` gives it."""
@@ -251,7 +252,10 @@ class RedisRecords(KeyValueStoreBackendBase):
     def schemas(self, cursor: str | None, limit: int) -> SchemaPage:
         pattern = self.layout.pattern
         servers = self._servers()
-        place, run = scanning.decode(cursor, pattern, buckets=servers)
+        # A cursor says by a number which server comes next, so it is good for these servers alone:
+        # after a failover that number may be another's, and a server be left out.
+        scope = " ".join([pattern, *(f"{host}:{port}" for host, port in servers)])
+        place, run = scanning.decode(cursor, scope, buckets=len(servers))
         self.open()
         found: dict[str, int] = {}
         for _ in range(SCHEMA_SCANS):
@@ -260,21 +264,21 @@ class RedisRecords(KeyValueStoreBackendBase):
                 commands.scan_hashes(pattern, place.position, wanted),
                 pattern,
                 run,
-                server=place.bucket,
+                server=servers[place.bucket],
             )
             names = decoded(raw, "the list of keys")
-            batch = scanning.batch_of(place, wanted, int(position), names, buckets=servers)
+            batch = scanning.batch_of(place, wanted, int(position), names, buckets=len(servers))
             counts = self._schema_counts([names[index] for index in batch.keep])
             for name, (schema, count) in counts.items():
                 if len(found) == limit:
-                    return SchemaPage(list(found.items()), scanning.encode(place, pattern, run))
+                    return SchemaPage(list(found.items()), scanning.encode(place, scope, run))
                 found[schema] = count
                 place = batch.after(name)
             if batch.next is None or len(found) == limit:
-                return SchemaPage(list(found.items()), encoded(batch.next, pattern, run))
+                return SchemaPage(list(found.items()), encoded(batch.next, scope, run))
             place = batch.next
             run = run if place.position else ""
-        return SchemaPage(list(found.items()), scanning.encode(place, pattern, run))
+        return SchemaPage(list(found.items()), scanning.encode(place, scope, run))
 
     def _schema_counts(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Schema and number of records by the name of a hash, in the order of `names`.
