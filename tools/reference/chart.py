@@ -35,21 +35,26 @@ def values() -> Iterator[Row]:
     text = FILE.read_text()
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
-    yield from below("", root, text.splitlines())
+    yield from below("", root, text.splitlines(), described=False)
 
 
-def below(path: str, node: yaml.MappingNode, lines: list[str]) -> Iterator[Row]:
+def below(path: str, node: yaml.MappingNode, lines: list[str], *, described: bool) -> Iterator[Row]:
+    """What a section holds. Where the section is described, its values need not be."""
+    before = ""
     for key, value in node.value:
         name = f"{path}{key.value}"
-        said = comment_above(key.start_mark.line, key.start_mark.column, lines)
+        line = key.start_mark.line
+        said = comment_above(line, key.start_mark.column, lines)
+        if not said and not path and line > 0 and lines[line - 1]:
+            said = before  # one comment for a group without a gap
+        before = said
         if isinstance(value, yaml.MappingNode) and value.value:
             if said:
                 yield name, "", said
-            yield from below(f"{name}.", value, lines)
+            yield from below(f"{name}.", value, lines, described=described or bool(said))
         else:
-            assert said, f"values.yaml: write a comment above {name} that says what it is"
-            loaded = yaml.safe_load(yaml.serialize(value))
-            yield name, json.dumps(loaded, ensure_ascii=False), said
+            assert said or described, f"values.yaml: write above {name} what it is"
+            yield name, json.dumps(yaml.safe_load(yaml.serialize(value)), ensure_ascii=False), said
 
 
 def comment_above(line: int, column: int, lines: list[str]) -> str:
