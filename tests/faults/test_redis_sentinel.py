@@ -124,6 +124,19 @@ async def test_one_sentinel_is_enough_and_none_is_said(
         await late.read(SCHEMA, "a")
 
 
+async def test_who_may_not_ask_for_the_role_and_what_is_no_sentinel_are_told_so(
+    redis_store: Opener, watched: Watched
+) -> None:
+    master = watched.master
+    master.call("ACL", "SETUSER", "meek", "on", ">pw", "~*", "&*", "+@all", "-role")
+    meek = redis_store(**settings(watched, username="meek", password="pw"))
+    with pytest.raises(BackendUnavailable, match=r"whether it is a master: allow the user \+role"):
+        await meek.read(SCHEMA, "a")
+    stray = redis_store(**settings(watched, sentinels=[f"127.0.0.1:{master.port}"]))
+    with pytest.raises(BackendUnavailable, match="is it a Sentinel"):
+        await stray.read(SCHEMA, "a")
+
+
 async def test_two_sentinels_that_hang_do_not_keep_the_third_from_being_asked(
     redis_store: Opener, watched: Watched
 ) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hiredis import ReplyError
+
 from pannier.aio.connectors.redis import RedisConnector
 from pannier.errors import BackendUnavailable
 from pannier.redis import commands as commands
 from pannier.redis.address import RedisTls
-from pannier.redis.replies import ConnectionLost, LoginRefused
+from pannier.redis.replies import ConnectionLost, LoginRefused, spoken
 
 log = logging.getLogger("pannier.stores")
 
@@ -112,6 +114,11 @@ class SentinelRedisConnector(RedisConnector):
         role = await self._tell(self, commands.ROLE)
         if not isinstance(role, list) or role[0] != b"master":
             await self.disconnect()
+            if isinstance(role, ReplyError):
+                raise BackendUnavailable(
+                    f"Redis at {self._address} does not say whether it is a master: allow the user "
+                    f"+role ({spoken(role)})."
+                )
             raise BackendUnavailable(f"Redis at {self._address} is not a master now.")
 
     async def _ask(self, node: tuple[str, int]) -> tuple[str, int] | None:
@@ -137,6 +144,11 @@ class SentinelRedisConnector(RedisConnector):
             reply = await self._tell(sentinel, commands.master_of(self._sentinels.master))
         finally:
             await sentinel.disconnect()
+        if isinstance(reply, ReplyError):
+            raise BackendUnavailable(
+                f"{host}:{port} does not say where the master {self._sentinels.master!r} is: is it "
+                f"a Sentinel? ({spoken(reply)})"
+            )
         return (reply[0].decode(), int(reply[1])) if isinstance(reply, list) else None
 
     async def _tell(self, connector: RedisConnector, packed: bytes) -> Any:

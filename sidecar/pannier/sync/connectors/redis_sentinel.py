@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hiredis import ReplyError
+
 from pannier.errors import BackendUnavailable
 from pannier.redis import commands as commands
 from pannier.redis.address import RedisTls
-from pannier.redis.replies import ConnectionLost, LoginRefused
+from pannier.redis.replies import ConnectionLost, LoginRefused, spoken
 from pannier.sync.connectors.redis import RedisConnector
 
 log = logging.getLogger("pannier.stores")
@@ -113,6 +115,11 @@ class SentinelRedisConnector(RedisConnector):
         role = self._tell(self, commands.ROLE)
         if not isinstance(role, list) or role[0] != b"master":
             self.disconnect()
+            if isinstance(role, ReplyError):
+                raise BackendUnavailable(
+                    f"Redis at {self._address} does not say whether it is a master: allow the user "
+                    f"+role ({spoken(role)})."
+                )
             raise BackendUnavailable(f"Redis at {self._address} is not a master now.")
 
     def _ask(self, node: tuple[str, int]) -> tuple[str, int] | None:
@@ -138,6 +145,11 @@ class SentinelRedisConnector(RedisConnector):
             reply = self._tell(sentinel, commands.master_of(self._sentinels.master))
         finally:
             sentinel.disconnect()
+        if isinstance(reply, ReplyError):
+            raise BackendUnavailable(
+                f"{host}:{port} does not say where the master {self._sentinels.master!r} is: is it "
+                f"a Sentinel? ({spoken(reply)})"
+            )
         return (reply[0].decode(), int(reply[1])) if isinstance(reply, list) else None
 
     def _tell(self, connector: RedisConnector, packed: bytes) -> Any:
