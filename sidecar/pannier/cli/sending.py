@@ -29,6 +29,7 @@ FIRST_RECORDS: Final = 100
 BATCH_SECONDS: Final = 5.0
 """A batch is to be answered in about this time. HDFS may create ten records a second: 500 from each
 thread would take longer than an answer is waited for."""
+STORED: Final = (201, 204)
 BATCH_BYTES: Final = 2 * 1024 * 1024
 """A batch is sent at this size; a larger record goes alone."""
 QUEUED: Final = 2
@@ -239,8 +240,15 @@ class Sender:
         left = Batch(batch.schema)
         again: str | None = None
         moved = self._moved
-        for line, result in zip(batch.lines, answer, strict=True):
-            if result.status in (201, 204):
+        answered = list(zip(batch.lines, answer, strict=True))
+        last = {line.key: line.number for line, result in answered if result.status in STORED}
+        for line, result in answered:
+            if result.status in (503, 504) and line.number < last.get(line.key, -1):
+                # A later line of the same key is stored: sent again, this one would undo it.
+                with self._lock:
+                    moved.present += self._mode == "insert"
+                    moved.records += self._mode == "put"
+            elif result.status in STORED:
                 with self._lock:
                     moved.records += 1
                     moved.bytes += len(line.record)
