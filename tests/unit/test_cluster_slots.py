@@ -142,6 +142,35 @@ async def test_a_list_of_schemas_leaves_out_no_master_after_a_failover() -> None
     await store.close()
 
 
+class InBuckets(Walked):
+    """What each master lists of one schema in two buckets of five records each."""
+
+    listed: dict[Node, list[bytes]]
+
+    async def _step(self, *_: Any, server: Node | None = None) -> tuple[str, Any]:
+        assert server is not None
+        return "run", [b"0", self.listed[server]]
+
+    async def _counts(self, names: Any) -> list[int]:
+        return [5 for _ in names]
+
+
+@pytest.mark.parametrize("listed", [
+    {A: [b"pannier:S:0"], B: [b"pannier:S:1"]},
+    {A: [b"pannier:S:1"], B: [b"pannier:S:0"]},
+    {A: [], B: [b"pannier:S:1"]},  # the first bucket moved to A, when A had been walked
+])  # fmt: skip
+async def test_a_schema_is_listed_once_though_its_first_bucket_moves_meanwhile(
+    listed: dict[Node, list[bytes]],
+) -> None:
+    store = InBuckets(["n:7001"], hash_buckets=2)
+    store.is_open, store.listed = True, listed
+    have(store, A, B)
+    page = await store.schemas(None, 10)
+    assert (page.schemas, page.next) == ([("S", 10)], None)
+    await store.close()
+
+
 @pytest.fixture
 async def hanging() -> AsyncIterator[Callable[[int], Any]]:
     """`hanging(count)`: ports where connections are taken and nothing is answered, and by port

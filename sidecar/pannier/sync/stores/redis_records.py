@@ -258,6 +258,8 @@ class RedisRecords(KeyValueStoreBackendBase):
         place, run = scanning.decode(cursor, scope, buckets=len(servers))
         self.open()
         found: dict[str, int] = {}
+        passed: dict[str, int] = {}
+        """Schemas of which buckets were met, but not the one that stands for them."""
         for _ in range(SCHEMA_SCANS):
             wanted = place.count or SCHEMA_SCAN
             run, (position, raw) = self._step(
@@ -269,19 +271,28 @@ class RedisRecords(KeyValueStoreBackendBase):
             names = decoded(raw, "the list of keys")
             batch = scanning.batch_of(place, wanted, int(position), names, buckets=len(servers))
             counts = self._schema_counts([names[index] for index in batch.keep])
-            for name, (schema, count) in counts.items():
+            for name, (schema, count, stands) in counts.items():
+                if not stands:
+                    passed[schema] = count
+                    continue
                 if len(found) == limit:
                     return SchemaPage(list(found.items()), scanning.encode(place, scope, run))
                 found[schema] = count
                 place = batch.after(name)
+            if batch.next is None and cursor is None:
+                # All servers were walked: what stands for these moved to where the walk had been.
+                for schema in passed.keys() - found.keys():
+                    if len(found) < limit:
+                        found[schema] = passed[schema]
             if batch.next is None or len(found) == limit:
                 return SchemaPage(list(found.items()), encoded(batch.next, scope, run))
             place = batch.next
             run = run if place.position else ""
         return SchemaPage(list(found.items()), scanning.encode(place, scope, run))
 
-    def _schema_counts(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Schema and number of records by the name of a hash, in the order of `names`.
+    def _schema_counts(self, names: Sequence[str]) -> dict[str, tuple[str, int, bool]]:
+        """By the name of a hash, in the order of `names`: its schema, that one's number of records,
+        and whether the hash stands for it.
 
         Of a schema's buckets only the first that holds records stands for it, so a list of hashes
         in any order and in any number of parts names each schema once.
@@ -290,14 +301,16 @@ class RedisRecords(KeyValueStoreBackendBase):
         hashes = {owner[0]: self.layout.hashes_of(owner[0]) for owner in owners.values() if owner}
         counts = self._counts([name for each in hashes.values() for name in each])
         held = dict(zip([name for each in hashes.values() for name in each], counts, strict=True))
-        standing: dict[str, tuple[str, int]] = {}
+        counted: dict[str, tuple[str, int, bool]] = {}
         for name, owner in owners.items():
             if owner is None:
                 continue
             buckets = hashes[owner[0]]
-            if name == next((bucket for bucket in buckets if held[bucket]), None):
-                standing[name] = (owner[0], sum(held[bucket] for bucket in buckets))
-        return standing
+            first = next((bucket for bucket in buckets if held[bucket]), None)
+            if first is not None:
+                total = sum(held[bucket] for bucket in buckets)
+                counted[name] = (owner[0], total, name == first)
+        return counted
 
     def ping(self) -> None:
         self.open()
