@@ -19,7 +19,7 @@ import click
 
 from pannier import logs
 from pannier.config.names import is_subdomain
-from pannier.config.units import format_duration, parse_duration
+from pannier.flags import duration, pause, setting_option
 from pannier_operator.settings import OperatorSettings, host_and_port
 
 OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -57,33 +57,6 @@ def quantity(value: str) -> str:
     if not QUANTITY.fullmatch(value):
         raise click.BadParameter(f"{value!r} is no quantity: write 50m, 0.5 or 64Mi.")
     return value
-
-
-def duration(value: Any) -> float:
-    """`500ms`, `5s`, `1m30s` as seconds, from 1ms."""
-    return _seconds(value, shortest=0.001)
-
-
-def pause(value: Any) -> float:
-    """A duration that may be none at all, `0`."""
-    return 0.0 if value == "0" else _seconds(value, shortest=0)
-
-
-def _seconds(value: Any, *, shortest: float) -> float:
-    if not isinstance(value, str):
-        return float(value)
-    try:
-        return parse_duration(value, shortest=shortest)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from None
-
-
-class Listed(click.Option):
-    """An option that may be repeated; its variable holds values split at commas or spaces."""
-
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        text = self.resolve_envvar_value(ctx)
-        return tuple(text.replace(",", " ").split()) if text is not None else None
 
 
 FLAGS: Final = {
@@ -146,26 +119,11 @@ def options() -> list[click.Option]:
 def one_option(field: dataclasses.Field[Any]) -> click.Option:
     """The option of one setting."""
     metavar, kind, text = FLAGS[field.name]
-    flag = f"--{field.name.replace('_', '-')}"
-    variable = f"PANNIER_OPERATOR_{field.name.upper()}"
-    if field.default == ():
-        return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
-    default: Any = field.default
-    shown: str | bool = default not in (None, "")
-    if kind in (duration, pause):
-        shown = format_duration(default)
-    if field.name == "namespace":
-        default, shown = own_namespace, "its pod's"
-    if field.name == "pod_name":
-        default, shown = own_pod, "its pod's"
-    return click.Option(
-        [flag],
-        type=kind,
-        default=default,
-        metavar=metavar,
-        envvar=variable,
-        show_default=shown,
-        help=text,
+    own: dict[str, Any] = {}
+    if field.name in OWN:
+        own = {"default": OWN[field.name], "show_default": "its pod's"}
+    return setting_option(
+        field, kind=kind, metavar=metavar, text=text, prefix="PANNIER_OPERATOR_", **own
     )
 
 
@@ -180,6 +138,10 @@ def own_namespace() -> str:
 def own_pod() -> str:
     """The name of the pod this runs in, which is its host name; "" outside a cluster."""
     return os.environ.get("HOSTNAME", "") if OWN_NAMESPACE_FILE.exists() else ""
+
+
+OWN: Final = {"namespace": own_namespace, "pod_name": own_pod}
+"""Field of the settings -> what its default is asked of, when the operator starts."""
 
 
 def run(**values: Any) -> int:

@@ -12,7 +12,7 @@ import click
 
 from pannier.cli.client import Client, Endpoint, parse_url
 from pannier.cli.endings import REFUSED, Ending
-from pannier.cli.parameters import duration
+from pannier.flags import duration
 
 P = ParamSpec("P")
 

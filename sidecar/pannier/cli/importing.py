@@ -14,11 +14,11 @@ from pannier.cli.client import Client, path_of
 from pannier.cli.connecting import json_option, store_option, with_client
 from pannier.cli.endings import REFUSED, complain
 from pannier.cli.moved import Moved, progress
-from pannier.cli.parameters import pause
 from pannier.cli.sending import Line, Mode, Sender
 from pannier.cli.targets import store_target
 from pannier.cli.verifying import Ledger, Stored
 from pannier.errors import PannierError
+from pannier.flags import pause
 from pannier.keys import check_schema, key_text
 
 LONGEST_LINE: Final = 64 * 1024 * 1024

@@ -15,17 +15,8 @@ from typing import Any, Final
 import click
 
 from pannier.cli.endings import REFUSED, Ending, drop_output
-from pannier.cli.parameters import (
-    Listed,
-    duration,
-    host_name,
-    listen_address,
-    origin,
-    pause,
-    size,
-    stream_url,
-)
-from pannier.config.units import format_duration, format_size
+from pannier.cli.parameters import host_name, listen_address, origin, stream_url
+from pannier.flags import duration, pause, setting_option, size
 from pannier.server.settings import SidecarSettings
 
 PATH: Final = click.Path(path_type=Path)
@@ -89,25 +80,7 @@ def options() -> list[click.Option]:
 def one_option(field: dataclasses.Field[Any]) -> click.Option:
     """The option of one setting."""
     metavar, kind, text = HELP[field.name]
-    flag = f"--{field.name.replace('_', '-')}"
-    variable = f"PANNIER_{field.name.upper()}"
-    if field.default == ():
-        return Listed([flag], type=kind, multiple=True, metavar=metavar, envvar=variable, help=text)
-    default: Any = field.default
-    shown: str | bool = default is not None
-    if kind in (duration, pause) and default is not None:
-        shown = format_duration(default)
-    elif kind is size:
-        shown = format_size(default)
-    return click.Option(
-        [flag],
-        type=kind,
-        default=default,
-        metavar=metavar,
-        envvar=variable,
-        show_default=shown,
-        help=text,
-    )
+    return setting_option(field, kind=kind, metavar=metavar, text=text, prefix="PANNIER_")
 
 
 def run(no_fast_lane: bool, **values: Any) -> int:
