@@ -27,6 +27,8 @@ TIMEOUT: Final = 10.0
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """Asks for an object without its content (kubernetes.io, "Receiving resources as Tables" and
 "PartialObjectMetadata"): what a Secret holds never leaves the API server."""
+METADATA_LIST: Final = METADATA_ONLY.replace("ObjectMetadata", "ObjectMetadataList")
+"""The same of a list; an empty one may have null for its items."""
 
 API_ERRORS: Final = (ApiException, aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError)
 """What a call may raise: the API server refused, was not reached, was too slow, made no sense."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from kubernetes.aio.client import ApiClient, ApiException
 
-from pannier_operator.cluster import API_ERRORS, METADATA_ONLY, call, said
+from pannier_operator.cluster import API_ERRORS, METADATA_LIST, METADATA_ONLY, call, said
 
 LABEL: Final = "pannier.dev/leader"
 LOOK_EVERY: Final = 10.0
@@ -92,9 +92,8 @@ class LeaderLabel:
             "GET",
             self._path,
             query={"labelSelector": f"{LABEL}=true"},
-            accept=METADATA_ONLY.replace("PartialObjectMetadata", "PartialObjectMetadataList"),
+            accept=METADATA_LIST,
         )
-        # An empty list of metadata alone has null for its items.
         labelled = {each["metadata"]["name"] for each in pods.get("items") or ()}
         # Its own first: while both have it sidecars find it at the second dial, while none has it
         # they find nobody.

@@ -14,7 +14,7 @@ from typing import Any, Final
 from kubernetes.aio.client import ApiClient, ApiException
 
 from pannier_operator.certificates.secret import LABELS
-from pannier_operator.cluster import API_ERRORS, METADATA_ONLY, call, said
+from pannier_operator.cluster import API_ERRORS, METADATA_LIST, METADATA_ONLY, call, said
 
 NAME: Final = "pannier-ca"
 ENTRY: Final = "ca.crt"
@@ -79,9 +79,7 @@ class Publisher:
                     "GET",
                     f"{root}/configmaps",
                     query=query,
-                    accept=METADATA_ONLY.replace(
-                        "PartialObjectMetadata", "PartialObjectMetadataList"
-                    ),
+                    accept=METADATA_LIST,
                 )
                 for each in page.get("items") or ():
                     metadata = each["metadata"]
