@@ -29,7 +29,8 @@ CLUSTER_PORT = 6379
 MOST_TURNS = 5
 """How often a command is sent on, before its redirections count as a cluster in disorder."""
 LEARN_DIALS = 2
-"""A question about who has what asks no further node after the time of so many dials."""
+"""A question about who has what asks no further node after the time of so many dials, unless
+nothing at all is known yet."""
 LEARN_PAUSE = 0.1
 """Seconds between two questions about who has what."""
 
@@ -109,9 +110,10 @@ class RedisClusterStoreBackend(RedisRecords):
     def _learn(self, last: Node | None = None) -> None:
         """Ask the nodes, one after the other, until one tells who has which slots.
 
-        `last`, which may be gone, is asked when no other told. Nodes that hang are not waited for
-        one by one: the next question begins with those that were not asked. What was learned just
-        now stays as it is. Raises BackendUnavailable if none ever told.
+        `last`, which may be gone, is asked when no other told. What was learned just now stays as
+        it is. Where there is something to go by, nodes that hang are not waited for one by one:
+        the next question begins with those that were not asked. Raises BackendUnavailable if none
+        ever told.
         """
         now = time.monotonic()
         # Those who come while the first question is under way ask too: they have nothing to go by.
@@ -123,7 +125,7 @@ class RedisClusterStoreBackend(RedisRecords):
         silent = self._silent = {node: self._silent.get(node, 0.0) for node in nodes}
         until = now + LEARN_DIALS * self._connecting["timeout"]
         for node in sorted(nodes, key=lambda node: (node == last, silent[node])):
-            if failures and time.monotonic() >= until:
+            if failures and self._slots.masters and time.monotonic() >= until:
                 break
             connector = RedisConnector(*node, **self._connecting)
             try:
