@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.real.redis",
     "tests.real.redis_cluster",
     "tests.real.redis_sentinel",
+    "tests.real.containers",  # after redis, of which it imports
 ]
 """The fixtures of the real parts, one set for the whole run."""
 

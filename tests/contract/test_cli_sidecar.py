@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -314,12 +315,17 @@ def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str
     assert f"Usage: pannier {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("missing", ["pannier_operator", "kopf"])
 def test_the_operator_command_says_that_it_is_not_installed_here(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == missing else find(name)
+    )
     assert main(["operator"]) == 1
-    assert "pannier_operator" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f" {missing} " in said and "pannier[operator]" in said
 
 
 def test_the_operator_says_that_there_is_no_cluster() -> None:

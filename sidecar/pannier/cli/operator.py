@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Final
 
 import click
 
 from pannier.cli.endings import REFUSED, Ending
+
+NEEDED: Final = ("pannier_operator", "cryptography", "kopf", "kubernetes")
+"""The operator's package, and those of others that it runs with (pannier[operator])."""
 
 
 @click.command(
@@ -18,12 +22,14 @@ from pannier.cli.endings import REFUSED, Ending
 def operator_command(arguments: tuple[str, ...]) -> int:
     """Run the Kubernetes operator.
 
-    It comes with its own package, which sidecars do not need.
+    It runs with packages that sidecars do not need: pip install 'pannier[operator]'.
     """
-    if importlib.util.find_spec("pannier_operator") is None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
         raise Ending(
             REFUSED,
-            "the operator is not installed here: its package, pannier_operator, is missing.",
+            f"the operator is not installed here: {' and '.join(missing)} missing; "
+            "pip install 'pannier[operator]' brings it.",
         )
     main = importlib.import_module("pannier_operator.main").main
     code: int = main(arguments)
