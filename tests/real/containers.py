@@ -38,11 +38,21 @@ class Images:
         self.base = base_image(podman)
         self.wheels = wheels()
 
-    def build(self, target: str, *options: str) -> str:
-        """Build a target of the Dockerfile; the image's id. Times are fixed, the network is away.
+    def build(self, target: str) -> str:
+        """Build a target of the Dockerfile; the image's id.
 
-        The stages it takes layers from have names too, so that `forget_old` lets them be.
+        The stages it takes layers from are named too, so that `forget_old` lets them be.
         """
+        for stage in ("dependencies", f"{target}-environment"):
+            self._build(stage)
+        return self._build(target)
+
+    def build_anew(self, target: str) -> str:
+        """The same without anything that was built before."""
+        return self._build(target, "--no-cache")
+
+    def _build(self, target: str, *options: str) -> str:
+        """Times are fixed, and there is no network."""
         pip = self.podman.home / "pip.conf"
         pip.write_text(OFFLINE)
         identity = self.podman(
