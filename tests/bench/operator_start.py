@@ -15,9 +15,10 @@ from typing import Any
 
 from tests.bench.processes import CannotMeasure, cpu_seconds, memory
 from tests.bench.rows import Row
+from tests.real.kubernetes import install_crd
 from tests.real.kubernetes_parts.building import NotHere
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.operator import Operator, define_storebackends, operator
+from tests.real.operator import Operator, operator
 
 COUNTS = (250, 500, 1000)
 NAMESPACES = 10
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 def measured(plane: ControlPlane, directory: Path, rounds: int) -> list[Row]:
     """Start it at each number of resources, from few to many."""
-    define_storebackends(plane)
+    install_crd(plane)
     own = plane.namespace()
     spaces = [plane.namespace() for _ in range(NAMESPACES)]
     empty = one(plane, directory, own, 0)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.demo.stage import NAMESPACE, SECRET, STORE, Stage, raised, resource, secret
-from tests.real.hdfs_parts.nodes import die_with_parent, wait_until
 from tests.real.kubernetes_parts import building
-from tests.real.pods import READY_SECONDS, SidecarPod, condition
+from tests.real.pods import READY_SECONDS, SidecarPod
+from tests.real.processes import die_with_parent, wait_until
+from tests.real.storebackends import condition
 
 REFRESH_SECONDS: Final = 20 * 60.0
 """Tokens hold for an hour; a kubelet renews them after four fifths of that."""

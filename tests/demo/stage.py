@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.pods import READY_SECONDS, OperatorPod, SidecarPod
+from tests.real.operator import Operator
+from tests.real.pods import READY_SECONDS, SidecarPod
+from tests.real.processes import wait_until
 from tests.real.redis import RedisServer
 
 README: Final = Path(__file__).parents[2] / "README.md"
@@ -34,7 +35,7 @@ class Stage:
         self,
         plane: ControlPlane,
         redis: RedisServer,
-        operator: OperatorPod,
+        operator: Operator,
         pods: list[SidecarPod],
         password: str,
     ) -> None:
@@ -94,7 +95,7 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         plane.kubectl("create", "namespace", "pannier-system")
         operator_rights = install_operator_rbac(plane, "pannier-system")
         say("starting the operator")
-        operator = OperatorPod(plane, home, operator_rights, namespace="pannier-system")
+        operator = Operator(plane, home, namespace="pannier-system", kubeconfig=operator_rights)
         stack.callback(operator.kill)
         operator.start()
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.real.hdfs_parts.jars import hadoop_classpath
-from tests.real.hdfs_parts.nodes import Node, listens, wait_until
+from tests.real.hdfs_parts.nodes import Node
 from tests.real.hdfs_parts.rest import Rest
+from tests.real.processes import listens, wait_until
 from tests.real.programs import free_port
 
 NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"

@@ -60,7 +60,7 @@ def namespace(control_plane: ControlPlane) -> str:
 
 def install_crd(plane: ControlPlane) -> None:
     """Let the cluster know StoreBackends."""
-    plane.kubectl("apply", "--filename", str(CRD))
+    plane.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(CRD))
     plane.kubectl("wait", "--for=condition=Established", "--filename", str(CRD), "--timeout=60s")
 
 

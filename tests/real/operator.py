@@ -1,40 +1,104 @@
-"""A real operator process, started by the `pannier` command, at a real API server."""
+"""A real operator process, started by the `pannier` command, at a real API server.
+
+It runs as its container does: outside the cluster's network, with the rights of a kubeconfig.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from tests.real.hdfs_parts.nodes import die_with_parent, wait_until
+from tests.real.admin import get, sample
 from tests.real.kubernetes_parts.control_plane import ControlPlane
+from tests.real.processes import die_with_parent, wait_until
 from tests.real.programs import free_port
 from tests.real.sidecar import PANNIER
 
-START_SECONDS = 60.0
-STOP_SECONDS = 60.0
-CHART = Path(__file__).parents[2] / "helm" / "pannier"
-CRD = CHART / "crd" / "storebackends.yaml"
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 60.0
 
 
-@dataclass
 class Operator:
-    """A running operator and where it listens on 127.0.0.1."""
+    """`pannier operator ARGUMENTS`, which lives in `namespace`: on the same ports each time."""
 
-    process: subprocess.Popen[bytes]
-    port: int
-    """Of the stream."""
-    admin_port: int
-    log: Path
-    """Everything it prints."""
+    def __init__(
+        self,
+        plane: ControlPlane,
+        home: Path,
+        *arguments: str,
+        namespace: str,
+        kubeconfig: Path | None = None,
+        pod_name: str = "",
+    ) -> None:
+        """Without a kubeconfig it acts as the cluster's administrator.
+
+        It drains in no time where the arguments do not say otherwise.
+        """
+        self.port = free_port()
+        """Of the stream."""
+        self.admin_port = free_port()
+        self.log = home / f"operator-{self.port}.log"
+        """Everything it prints."""
+        rights = kubeconfig or plane.kubeconfig
+        self._environment = plane.environment(rights)
+        self._command = [
+            str(PANNIER), "operator", "--kubeconfig", str(rights),
+            "--namespace", namespace, "--pod-name", pod_name,
+            "--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{self.admin_port}",
+            "--stream-name", "127.0.0.1", "--drain-delay", "0", "--drain-spread", "0", *arguments,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that was started last, whether it still runs or not."""
+        assert self._process is not None, "the operator was never started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The pid of the running process; 0 where it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    # Its life -------------------------------------------------------------------------------------
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, also again; by default it is ready when this returns."""
+        assert not self.pid, "the operator runs already"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self._environment, preexec_fn=die_with_parent,
+                process_group=0,  # Ctrl-C is for the tests alone
+            )  # fmt: skip
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        wait_until(self._is_ready, START_SECONDS, f"the operator is ready; its log: {self.log}")
+
+    def _is_ready(self) -> bool:
+        assert self.pid, f"the operator has ended:\n{self.text[-3000:]}"
+        return self.ready()[0]
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """Send `sign` if it still runs, and return its exit code."""
+        if self.pid:
+            self.process.send_signal(sign)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash. A dead one may be killed again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    # What it says ---------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
@@ -42,47 +106,28 @@ class Operator:
         return f"wss://127.0.0.1:{self.port}"
 
     @property
-    def admin_url(self) -> str:
-        return f"http://127.0.0.1:{self.admin_port}"
-
-    @property
     def text(self) -> str:
         """Its log."""
         return self.log.read_text()
 
+    def admin(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET on its admin port."""
+        return get(self.admin_port, path)
+
     def ready(self) -> tuple[bool, list[str]]:
         """Whether it is ready, and the reasons why not."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=5) as answer:
-                return answer.status == 200, []
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return False, list(json.load(refused)["reasons"])
+            status, text = self.admin("/readyz")
         except OSError as error:
             return False, [str(error)]
+        return (True, []) if status == 200 else (False, list(json.loads(text)["reasons"]))
 
     def metric(self, name: str) -> float:
-        """The value of one series, written as Prometheus writes it; 0 where there is none."""
-        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.rpartition(" ")[2])
-        return 0.0
-
-    def wait_until_ready(self) -> None:
-        wait_until(
-            lambda: self.process.poll() is None and self.ready()[0],
-            START_SECONDS, f"the operator is ready; its log: {self.log}", interval=0.1,
-        )  # fmt: skip
+        """A sample of its metrics by its whole name, labels included; 0 where there is none."""
+        return sample(self.admin("/metrics")[1], name)
 
     def leads(self) -> bool:
         return self.metric("pannier_operator_leader") == 1
-
-    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
-        """Send `sign` if it still runs, and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(sign)
-        return self.process.wait(STOP_SECONDS)
 
 
 @contextmanager
@@ -94,47 +139,16 @@ def operator(
     kubeconfig: Path | None = None,
     wait: bool = True,
 ) -> Iterator[Operator]:
-    """Start `pannier operator ARGUMENTS`, which lives in `namespace`; stop it at the end.
-
-    Returns once it is ready (`wait=False`: once it was started). It drains in no time.
-    """
-    port, admin_port = free_port(), free_port()
-    log = directory / f"operator-{port}.log"
-    line = [
-        str(PANNIER), "operator", "--kubeconfig", str(kubeconfig or plane.kubeconfig),
-        "--namespace", namespace, "--listen", f"127.0.0.1:{port}", "--stream-name", "127.0.0.1",
-        "--admin-listen", f"127.0.0.1:{admin_port}", "--drain-delay", "0", "--drain-spread", "0",
-        *arguments,
-    ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if "PANNIER" not in name}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-            preexec_fn=die_with_parent, process_group=0,  # Ctrl-C is for the tests alone
-        )  # fmt: skip
-    running = Operator(process, port, admin_port, log)
+    """A running operator; it is ready (`wait=False`: started), and stopped kindly at the end."""
+    running = Operator(plane, directory, *arguments, namespace=namespace, kubeconfig=kubeconfig)
     try:
-        if wait:
-            running.wait_until_ready()
+        running.start(wait=wait)
         yield running
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
+        if running.pid:
+            running.process.send_signal(signal.SIGCONT)  # a test may have paused it
         try:
             running.stop()
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            running.kill()
             raise
-
-
-def define_storebackends(plane: ControlPlane) -> None:
-    """The resource as the chart brings it."""
-    plane.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(CRD))
-    plane.kubectl("wait", "--for=condition=Established", "crd/storebackends.pannier.dev")
-
-
-def conditions(resource: dict[str, Any]) -> dict[str, str]:
-    """Type -> `status reason` of each condition."""
-    found = resource.get("status", {}).get("conditions", [])
-    return {each["type"]: f"{each['status']} {each['reason']}" for each in found}

@@ -12,7 +12,6 @@ from typing import Any
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient
 
-from tests.real.kubernetes import install_crd
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 
 
@@ -32,8 +31,3 @@ async def until(holds: Callable[[], Any], seconds: float = 60, what: str = "") -
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or holds}"
         await asyncio.sleep(0.05)
-
-
-def storebackend_definition(plane: ControlPlane) -> None:
-    """See to it that the API server knows StoreBackends."""
-    install_crd(plane)

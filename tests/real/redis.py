@@ -10,7 +10,6 @@ import itertools
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.real.certificates import Certificates, make_certificates
+from tests.real.processes import wait_until
 from tests.real.programs import free_port, program
 
 START_SECONDS = 20.0
@@ -114,11 +114,8 @@ def answers(client: redis.Redis) -> bool:
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    """Return once `condition()` holds; fail, saying `what` did not come true, after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.01)
+    """`wait_until` in the other order, for what is fast where it is not broken."""
+    wait_until(condition, seconds, what, interval=0.01)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import CHART, CRD, install_operator_rbac, render_chart
 from tests.real.kubernetes_parts.auditing import Right, rights_in, unused
 from tests.real.kubernetes_parts.control_plane import CommandFailed, ControlPlane
+from tests.real.processes import wait_until
 
 
 def may(

@@ -21,12 +21,12 @@ from pannier_operator.certificates.issuing import CA_DAYS, new_issuer
 from pannier_operator.certificates.planning import Authorities
 from pannier_operator.certificates.secret import data_of
 from pannier_operator.leader_label import LABEL
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import install_operator_rbac, render_chart
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.auditing import rights_in, unused
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator import Operator, operator
+from tests.real.processes import wait_until
 
 ACCOUNT = "pannier-operator"
 WEBHOOKS = "MutatingWebhookConfiguration"

@@ -12,10 +12,10 @@ from pannier.config.reading import read_text
 from pannier_operator.conditions import Unresolved, status_of
 from pannier_operator.tally import Rejection, Tally
 from pannier_operator.wanted import WantedStore
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import CRD
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import CommandFailed, ControlPlane
+from tests.real.processes import wait_until
 
 SHOP = {
     "apiVersion": "pannier.dev/v1alpha1",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes_parts.building import NotHere
 from tests.real.kubernetes_parts.building import program as built
+from tests.real.processes import wait_until
 from tests.real.programs import program
 
 SECONDS = 240

@@ -24,8 +24,9 @@ from tests.real.hdfs import (
 )
 from tests.real.hdfs_parts.jars import hadoop_classpath
 from tests.real.hdfs_parts.kerberos import Kdc, secure_settings
-from tests.real.hdfs_parts.nodes import Node, wait_until
+from tests.real.hdfs_parts.nodes import Node
 from tests.real.hdfs_parts.rest import Rest
+from tests.real.processes import wait_until
 from tests.real.programs import free_port
 
 pytest.importorskip(

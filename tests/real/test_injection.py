@@ -24,12 +24,12 @@ import yaml
 from pannier_operator.certificates.issuing import new_issuer, read_certificate
 from pannier_operator.injection.container import NAME, SidecarTemplate, container, volumes
 from tests.real.certificates import make_certificates
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import install_operator_rbac, render_chart, start_control_plane
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.building import program
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator import Operator, operator
+from tests.real.processes import wait_until
 from tests.real.programs import free_port
 
 OWN = "pannier-system"

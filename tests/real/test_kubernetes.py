@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.building import HOW_TO_GET, NotHere, build, program
 from tests.real.kubernetes_parts.control_plane import CommandFailed, ControlPlane
 from tests.real.kubernetes_parts.daemon import Daemon
+from tests.real.processes import wait_until
 
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"

@@ -14,18 +14,14 @@ from typing import Any
 
 import pytest
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import install_operator_rbac
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.pods import (
-    READY_SECONDS,
-    OperatorPod,
-    SidecarPod,
-    condition,
-    wait_for_condition,
-)
+from tests.real.operator import Operator
+from tests.real.pods import READY_SECONDS, SidecarPod
+from tests.real.processes import wait_until
 from tests.real.programs import free_port
 from tests.real.redis import RedisServer
+from tests.real.storebackends import condition, wait_for_condition
 
 _numbers = itertools.count()
 
@@ -34,7 +30,7 @@ class Team:
     """A namespace with a StoreBackend `shop` on a Redis user of its own, and its pods."""
 
     def __init__(
-        self, plane: ControlPlane, operator: OperatorPod, redis: RedisServer, home: Path
+        self, plane: ControlPlane, operator: Operator, redis: RedisServer, home: Path
     ) -> None:
         self.plane = plane
         self.operator = operator
@@ -122,13 +118,13 @@ class Team:
 @pytest.fixture(scope="module")
 def operator(
     shared_control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OperatorPod]:
+) -> Iterator[Operator]:
     """The operator of the whole cluster, under the chart's rights; who ends it restarts it."""
     plane = shared_control_plane
     own = plane.namespace()
-    pod = OperatorPod(
-        plane, tmp_path_factory.mktemp("operator"), install_operator_rbac(plane, own),
-        "--drain-delay", "0", "--drain-spread", "1s", namespace=own,
+    pod = Operator(
+        plane, tmp_path_factory.mktemp("operator"), "--drain-spread", "1s",
+        namespace=own, kubeconfig=install_operator_rbac(plane, own),
     )  # fmt: skip
     pod.start()
     yield pod
@@ -139,7 +135,7 @@ def operator(
 @pytest.fixture
 def team(
     control_plane: ControlPlane,
-    operator: OperatorPod,
+    operator: Operator,
     redis_server: RedisServer,
     tmp_path: Path,
 ) -> Iterator[Team]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.real.hdfs_parts.nodes import wait_until
+from tests.real.kubernetes import CHART, install_crd
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.operator import CHART, conditions, define_storebackends, operator
+from tests.real.operator import operator
+from tests.real.processes import wait_until
 from tests.real.programs import free_port
 from tests.real.sidecar import PANNIER
+from tests.real.storebackends import conditions
 
 PASSWORD = "hunter2-is-nowhere"
 SECONDS = 60.0
@@ -22,7 +24,7 @@ SECONDS = 60.0
 
 @pytest.fixture
 def plane(control_plane: ControlPlane) -> ControlPlane:
-    define_storebackends(control_plane)
+    install_crd(control_plane)
     return control_plane
 
 

@@ -23,8 +23,8 @@ from pannier_operator.served import Scope, scopes_of
 from pannier_operator.settings import OperatorSettings
 from pannier_operator.watch_requests import WatchRequests
 from pannier_operator.watching import Watching
+from tests.real.kubernetes import install_crd
 from tests.real.kubernetes_parts.control_plane import ControlPlane
-from tests.real.operator_api import storebackend_definition
 from tests.real.proxy import Proxy, proxy
 
 PASSWORD = "hunter2-is-nowhere"
@@ -33,7 +33,7 @@ LABEL = "pannier.dev/credentials"
 
 @pytest.fixture
 def plane(control_plane: ControlPlane) -> ControlPlane:
-    storebackend_definition(control_plane)
+    install_crd(control_plane)
     return control_plane
 
 
@@ -326,14 +326,14 @@ class TestRights:
         plane = own_control_plane(controller_manager=False)
         async with following(plane.kubeconfig, "default", hopeless=3) as known:
             await soon(lambda: any("CustomResourceDefinition" in each for each in known.reasons()))
-            storebackend_definition(plane)
+            install_crd(plane)
             shops = Shops(plane, "default")
             shops.backend()
             await known.ready()
             await soon(lambda: known.names() == ["shop"])
             plane.kubectl("delete", "crd", "storebackends.pannier.dev")
             await soon(lambda: known.names() == [])
-            storebackend_definition(plane)
+            install_crd(plane)
             shops.backend("again")
             await soon(lambda: known.names() == ["again"])
             shops.edit("again")

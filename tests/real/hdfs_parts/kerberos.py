@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.real.hdfs_parts.nodes import die_with_parent, listens, wait_until
+from tests.real.processes import die_with_parent, listens, wait_until
 from tests.real.programs import free_port, program
 
 REALM = "PANNIER.TEST"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from tests.real.processes import die_with_parent
 
 JVM_FLAGS = (
     "-Xmx256m",
@@ -26,33 +24,6 @@ log4j.appender.out=org.apache.log4j.ConsoleAppender
 log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d %p %c: %m%n
 """
-
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
-
-
-def die_with_parent() -> None:
-    """In the child: be killed when the test run is (prctl(2)), so that no JVM outlives it."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def wait_until(
-    holds: Callable[[], bool], seconds: float, what: str, *, interval: float = 0.05
-) -> None:
-    """Return once `holds()` is true; AssertionError with `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(interval)
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections on a port of this machine."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Node:

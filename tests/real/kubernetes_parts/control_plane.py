@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes_parts.api import Api, ApiError
 from tests.real.kubernetes_parts.auditing import POLICY, Request, requests_of
 from tests.real.kubernetes_parts.building import program
 from tests.real.kubernetes_parts.daemon import Daemon
+from tests.real.processes import wait_until
 from tests.real.programs import free_port
 from tests.real.programs import program as installed
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.real.hdfs_parts.nodes import die_with_parent
+from tests.real.processes import die_with_parent
 
 
 class Daemon:
