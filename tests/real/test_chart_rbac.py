@@ -250,6 +250,7 @@ class TestRendering:
         schema = yaml.safe_load((CHART / "values.schema.json").read_text())
 
         def check(part: Any, said: dict[str, Any], path: str) -> None:
+            said = schema["definitions"].get(said.get("$ref", "").rpartition("/")[2], said)
             if not isinstance(part, dict) or "properties" not in said:
                 return
             assert said["additionalProperties"] is False, path

@@ -108,7 +108,7 @@ class TestStatuses:
             assert running.metric('pannier_operator_injections_total{result="injected"}') == 0
             assert running.stop() == 0
             assert PASSWORD not in running.text
-            assert "403" not in running.text, "a right is missing that it needs"
+            assert "forbidden" not in running.text, "a right is missing that it needs"
         assert PASSWORD not in str(said)
         assert "finalizers" not in said["metadata"]
 
