@@ -251,7 +251,7 @@ class TestRendering:
 
         def check(part: Any, said: dict[str, Any], path: str) -> None:
             said = schema["definitions"].get(said.get("$ref", "").rpartition("/")[2], said)
-            if not isinstance(part, dict) or "properties" not in said:
+            if not isinstance(part, dict) or not part or "properties" not in said:
                 return
             assert said["additionalProperties"] is False, path
             assert set(part) == set(said["properties"]) - {"global"}, path
