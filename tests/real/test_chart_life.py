@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.hdfs_parts.nodes import wait_until
 from tests.real.kubernetes import CHART
 from tests.real.kubernetes_parts.api import ApiError
 from tests.real.kubernetes_parts.control_plane import CommandFailed, ControlPlane
 from tests.real.operator import Operator, operator
+from tests.real.processes import wait_until
 
 OWN = "pannier-system"
 WHERE = ("--namespace", OWN)
@@ -155,7 +155,7 @@ def test_a_release_is_installed_tested_upgraded_rolled_back_and_uninstalled(
         wait_until(running.leads, SECONDS, "it leads")
         wait_until(lambda: led(plane) == [pods(plane)[0]], SECONDS, "the stream leads to its pod")
         # The test asks it.
-        kubelet.ready_at = running.admin_url
+        kubelet.ready_at = f"http://127.0.0.1:{running.admin_port}"
         assert "Succeeded" in plane.helm("test", "pannier", *WHERE)
         assert '"ready"' in kubelet.tested[-1]
         # No upgrade and no rollback takes away what the operator wrote.
