@@ -56,7 +56,8 @@ def one(objects: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, A
 def dry_run(plane: ControlPlane, objects: list[dict[str, Any]]) -> str:
     """What kubectl says of the objects, after the API server has looked at each of them."""
     done = subprocess.run(
-        [program("kubectl"), "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"],
+        [program("kubectl"), "apply", "--server-side", "--force-conflicts", "--dry-run=server",
+         "--filename", "-"],
         input="\n---\n".join(map(json.dumps, objects)), capture_output=True, text=True,
         check=False, timeout=120, env=plane.environment(),
     )  # fmt: skip
