@@ -271,12 +271,16 @@ def test_an_import_goes_on_when_the_sidecar_is_killed_and_comes_back(
         process.stdin.flush()
         until(lambda: redis_server.call("HLEN", f"{redis_prefix}Again") >= 500, "a batch is stored")
         first.stop(signal.SIGKILL)
-        process.stdin.write(lines({str(number): "2" for number in range(2_500, 6_000)}).encode())
+        rest = lines({str(number): "2" for number in range(2_500, 6_000)}).encode()
+        # More than a pipe holds: the import reads on only when a sidecar is there again.
+        writing = threading.Thread(target=process.stdin.write, args=(rest,))
+        writing.start()
         # The later --listen wins: the new sidecar takes the place of the first.
         with sidecar(
             tmp_path, *options, "--listen", f"127.0.0.1:{first.port}",
             "--admin-listen", "127.0.0.1:0", wait=False,
         ):  # fmt: skip
+            writing.join(60)
             _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert b"6500 records compared, all equal" in said

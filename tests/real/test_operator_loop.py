@@ -39,7 +39,7 @@ class Team:
         self.namespace = plane.namespace(labels={"pannier.dev/inject": "enabled"})
         self.user = f"team-{next(_numbers)}"
         self.password = secrets.token_urlsafe(16)
-        self.prefix = f"{self.namespace}:"
+        self.prefix = f"loop-{self.namespace}:"  # namespaces are named like `redis_prefix`
         redis.call(
             "ACL", "SETUSER", self.user, "on", f">{self.password}", f"~{self.prefix}*", "+@all"
         )
