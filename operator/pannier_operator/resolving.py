@@ -74,6 +74,7 @@ def resolve(backend: Seen, find_secret: FindSecret, *, unlabelled: frozenset[str
         return _kept(backend, document, names, found.unresolved, found.secret)
     entry = StoreEntry(
         name=backend.key.name,
+        uid=backend.uid,
         document=entry_document(resource),
         credentials=[
             Credential(name=ref.name, key=ref.key, value=value) for ref, value in values.items()

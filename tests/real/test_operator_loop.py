@@ -329,6 +329,27 @@ def test_a_deleted_resource_is_drained_and_gone(team: Team) -> None:
     wait_until(lambda: pod.call("GET", "/v1/shop/Cart/1")[0] == 200, READY_SECONDS, "applied again")
 
 
+def test_a_resource_made_again_with_another_type_is_served(team: Team) -> None:
+    team.apply()
+    pod = team.running_pod()
+    team.synced(1)
+    # As fast as an API takes it, so that no push may lie between the two.
+    path = f"/apis/pannier.dev/v1alpha1/namespaces/{team.namespace}/storebackends"
+    again = {
+        "apiVersion": "pannier.dev/v1alpha1",
+        "kind": "StoreBackend",
+        "metadata": {"name": "shop"},
+        "spec": {"type": "memory", "memory": {}},
+    }
+    team.plane.api.call("DELETE", f"{path}/shop")
+    team.plane.api.call("POST", path, again)
+    wait_until(
+        lambda: (pod.store("shop") or {}).get("type") == "memory",
+        READY_SECONDS, "the sidecar serves the new one",
+    )  # fmt: skip
+    team.synced(1)
+
+
 def test_a_namespace_with_its_resource_can_be_deleted(team: Team) -> None:
     team.apply()
     team.until("Ready", "True")

@@ -91,3 +91,19 @@ def test_a_refused_change_names_the_field_and_a_way_out(new: ResolvedStore, fiel
     reason = change(redis(), new).reason
     assert field in reason
     assert "pannier export" in reason
+
+
+def of_uid(store: ResolvedStore, uid: str) -> ResolvedStore:
+    return ResolvedStore(store.document, store.credentials, uid)
+
+
+@pytest.mark.parametrize("new", [MEMORY, redis(keyPrefix="other:"), redis(hashBuckets=2)])
+def test_a_resource_that_was_deleted_and_made_again_is_another_store(new: ResolvedStore) -> None:
+    assert change(of_uid(redis(), "1"), of_uid(new, "2")).step is Step.ANEW
+    assert change(of_uid(redis(), "1"), of_uid(new, "1")).step is Step.REFUSED
+    # A source that does not tell resources apart: the data is protected.
+    assert change(redis(), of_uid(new, "2")).step is Step.REFUSED
+
+
+def test_a_resource_made_again_as_it_was_is_no_change() -> None:
+    assert change(of_uid(redis(), "1"), of_uid(redis(), "2")).step is Step.NOTHING

@@ -16,6 +16,8 @@ class Step(Enum):
     """Pool, timeouts and a memory store's size change on the live backend."""
     REBUILD = "rebuild"
     """A new backend is opened beside the old one and takes its place."""
+    ANEW = "anew"
+    """The one that runs was deleted, and this one has its name but not its place."""
     REFUSED = "refused"
     """The change would hide or lose the store's data."""
 
@@ -30,6 +32,14 @@ class Change:
 
 def change(old: ResolvedStore, new: ResolvedStore) -> Change:
     """What turns the running `old` into `new`, both of one name."""
+    found = _change(old, new)
+    if found.step is Step.REFUSED and old.uid and new.uid and old.uid != new.uid:
+        # Deleted and made again, perhaps while nobody was looking: nobody wants the old place.
+        return Change(Step.ANEW)
+    return found
+
+
+def _change(old: ResolvedStore, new: ResolvedStore) -> Change:
     before, after = old.document.spec, new.document.spec
     if before.type != after.type:
         return _refused("spec.type", before.type, after.type)

@@ -22,6 +22,8 @@ class ResolvedStore:
     document: StoreBackend
     credentials: Mapping[SecretRef, str] = field(default_factory=dict, repr=False)
     """By reference; kept out of the repr. Compared, never shown."""
+    uid: str = ""
+    """Which resource of that name it is; empty where its source does not tell them apart."""
 
     def credential(self, ref: SecretRef | None) -> str | None:
         """What `ref` holds; None where the document refers to nothing."""

@@ -193,8 +193,10 @@ class Keeper:
             self._refused(found.reason, "rejected")
             self._wanted = self.running
             return 0
-        if found.step is Step.REBUILD and not self._was_ready:
-            # What runs never worked: there is nothing to protect from a first try.
+        never_worked = found.step is Step.REBUILD and not self._was_ready
+        if found.step is Step.ANEW or never_worked:
+            # What runs is not wanted any more, or never worked: nothing to protect from a try.
+            self._was_ready = False
             self._install(wanted)
             return 0
         if found.step is Step.REBUILD:

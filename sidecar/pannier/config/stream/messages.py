@@ -71,6 +71,8 @@ class StoreEntry(Struct, frozen=True, kw_only=True, rename="camel", omit_default
     """One store of a snapshot: a document with its credentials, or word to keep what runs."""
 
     name: str
+    uid: str = ""
+    """Which StoreBackend of that name it is: one that was deleted and made anew has another."""
     document: dict[str, Any] | None = None
     """The StoreBackend as the API server has it (`apiVersion kind metadata spec`); None: keep."""
     credentials: list[Credential] = field(default_factory=list)

@@ -93,7 +93,7 @@ def read_entries(version: str, entries: Iterable[StoreEntry]) -> Read:
                 if ref not in credentials
             ]
         if document is not None and not problems:
-            stores[entry.name] = ResolvedStore(document, credentials)
+            stores[entry.name] = ResolvedStore(document, credentials, entry.uid)
             continue
         refused[entry.name] = "; ".join(str(problem) for problem in problems)
         if converted.type is not None:
