@@ -10,13 +10,15 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from tests.real.kubernetes import install_operator_rbac
+from pannier_operator.injection.container import NAME as SIDECAR
+from tests.real.kubernetes import CHART
 from tests.real.kubernetes_parts.control_plane import ControlPlane
 from tests.real.operator import Operator
 from tests.real.pods import READY_SECONDS, SidecarPod
 from tests.real.processes import wait_until
+from tests.real.programs import free_port
 from tests.real.redis import RedisServer
 
 README: Final = Path(__file__).parents[2] / "README.md"
@@ -24,8 +26,27 @@ NAMESPACE: Final = "shop"
 STORE: Final = "shop"
 USER: Final = "shop"
 SECRET: Final = "shop-redis"
-PODS: Final = ("checkout-1", "checkout-2", "checkout-3")
+REPLICAS: Final = 3
+OWN: Final = "pannier-system"
 PUBLISHED: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps/pannier-ca"
+RIGHTS_SECONDS: Final = 7 * 24 * 3600
+"""How long the operator's rights hold: nobody renews them, as a kubelet would."""
+WEBHOOK: Final = (
+    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/pannier-operator-{OWN}"
+)
+CHECKOUT: Final = f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: checkout}}
+spec:
+  replicas: {REPLICAS}
+  selector: {{matchLabels: {{app: checkout}}}}
+  template:
+    metadata: {{labels: {{app: checkout}}}}
+    spec:
+      serviceAccountName: checkout
+      containers: [{{name: app, image: registry.invalid/checkout}}]
+"""
 
 
 class Stage:
@@ -91,24 +112,25 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         password = secrets.token_urlsafe(24)
         redis.call("ACL", "SETUSER", USER, "on", f">{password}", "~pannier:*", "+@all", "-@admin")
 
-        say("installing the resource definition and the operator's rights from the chart")
-        plane.kubectl("create", "namespace", "pannier-system")
-        operator_rights = install_operator_rbac(plane, "pannier-system")
-        say("starting the operator")
-        operator = Operator(plane, home, namespace="pannier-system", kubeconfig=operator_rights)
+        say("helm install: the resource, the operator's rights, its Deployment, the webhook")
+        plane.helm("install", "pannier", str(CHART), "--namespace", OWN, "--create-namespace")
+        say("starting the operator, as its Deployment says")
+        operator = as_deployed(plane, home)
         stack.callback(operator.kill)
         operator.start()
 
         plane.kubectl("create", "namespace", NAMESPACE)
         plane.kubectl("create", "serviceaccount", "checkout", "-n", NAMESPACE)
         plane.kubectl("label", "namespace", NAMESPACE, "pannier.dev/inject=enabled")
-        wait_until(
-            lambda: has_authority(plane), READY_SECONDS, "the operator's CA is in the namespace"
-        )
-        say(f"starting {len(PODS)} sidecars, each as in a pod of the namespace {NAMESPACE}")
+        wait_until(lambda: plane._is_there(PUBLISHED), READY_SECONDS, "the CA is in the namespace")
+        say(f"kubectl apply: a Deployment of {REPLICAS} pods; the webhook puts the sidecar in each")
+        plane.apply(CHECKOUT, namespace=NAMESPACE)
         pods = []
-        for name in PODS:
-            pod = SidecarPod(plane, home, NAMESPACE, name, service_account="checkout")
+        for made in injected(plane):
+            pod = SidecarPod(
+                plane, home, NAMESPACE, made["metadata"]["name"],
+                service_account="checkout", made=made,
+            )  # fmt: skip
             pods.append(pod)
             stack.callback(pod.stop)
             pod.project()
@@ -116,9 +138,47 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         yield Stage(plane, redis, operator, pods, password)
 
 
-def has_authority(plane: ControlPlane) -> bool:
-    """Whether the operator has published its CA for the namespace's sidecars."""
-    return plane._is_there(PUBLISHED)
+def as_deployed(plane: ControlPlane, home: Path) -> Operator:
+    """The operator with the arguments and rights of its Deployment, for the first of its pods.
+
+    No node routes to a Service here: the webhook is called by the address of this machine.
+    """
+    deployment = plane.get("deployment", "pannier-operator", "-n", OWN)
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+
+    def names() -> list[str]:
+        found = plane.get("pods", "-n", OWN, "-l", "app.kubernetes.io/component=operator")
+        return [each["metadata"]["name"] for each in found["items"]]
+
+    wait_until(lambda: bool(names()), READY_SECONDS, "the operator's pods are there")
+    port = free_port()
+    patch = [
+        {"op": "remove", "path": "/webhooks/0/clientConfig/service"},
+        {"op": "add", "path": "/webhooks/0/clientConfig/url",
+         "value": f"https://127.0.0.1:{port}/inject"},
+    ]  # fmt: skip
+    plane.api.call("PATCH", WEBHOOK, patch, content_type="application/json-patch+json")
+    return Operator(
+        plane, home, *container["args"][1:],
+        "--webhook-listen", f"127.0.0.1:{port}", "--pod-name", names()[0],
+        namespace=OWN,
+        kubeconfig=plane.kubeconfig_for(OWN, "pannier-operator", seconds=RIGHTS_SECONDS),
+    )  # fmt: skip
+
+
+def injected(plane: ControlPlane) -> list[dict[str, Any]]:
+    """The Deployment's pods, once each has the sidecar as its first init container."""
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        found[:] = plane.get("pods", "-n", NAMESPACE, "-l", "app=checkout")["items"]
+        return len(found) == REPLICAS
+
+    wait_until(are_there, READY_SECONDS, "the Deployment's pods are there")
+    for pod in found:
+        first, *_ = pod["spec"].get("initContainers", [{"name": "none"}])
+        assert first["name"] == SIDECAR, f"{pod['metadata']['name']} has no sidecar"
+    return found
 
 
 def secret(password: str) -> str:

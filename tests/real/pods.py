@@ -37,7 +37,9 @@ class SidecarPod:
         name: str,
         *,
         service_account: str = "default",
+        made: dict[str, Any] | None = None,
     ) -> None:
+        """`made` is the Pod object where somebody else made it; else it is made here."""
         self.plane = plane
         self.namespace = namespace
         self.name = name
@@ -47,7 +49,7 @@ class SidecarPod:
         self.token_file = self.directory / "token"
         self.ca_file = self.directory / "ca.crt"
         self.last_good_file = self.directory / "last-good"
-        self.object = plane.pod(namespace, name, service_account=service_account)
+        self.object = made or plane.pod(namespace, name, service_account=service_account)
         self.running: Sidecar | None = None
         self._stack = contextlib.ExitStack()
 

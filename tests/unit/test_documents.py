@@ -23,9 +23,9 @@ by_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 OF_OTHERS = {
     "--type", "--timeout", "--for", "--replicas", "--dry-run", "--values", "--set", "--once",
-    "--rounds", "--no-skips", "--check",
+    "--rounds", "--no-skips", "--check", "--target",
 }  # fmt: skip
-"""Flags of kubectl, helm, ./dev, pytest and the tools."""
+"""Flags of kubectl, helm, docker, ./dev, pytest and the tools."""
 
 
 def metrics() -> set[str]:

@@ -304,11 +304,16 @@ class ControlPlane:
         )
 
     def kubeconfig_for(
-        self, namespace: str, name: str = "default", *, pod: Mapping[str, Any] | None = None
+        self,
+        namespace: str,
+        name: str = "default",
+        *,
+        pod: Mapping[str, Any] | None = None,
+        seconds: int = 3600,
     ) -> Path:
-        """A kubeconfig that acts as that ServiceAccount (for an hour), under its RBAC alone."""
+        """A kubeconfig that acts as that ServiceAccount for so long, under its RBAC alone."""
         path = self.home / f"kubeconfig-{namespace}-{name}-{next(self._numbers)}"
-        token = self.service_account_token(namespace, name, pod=pod)
+        token = self.service_account_token(namespace, name, pod=pod, seconds=seconds)
         self._write_kubeconfig(path, token, namespace)
         return path
 
