@@ -60,9 +60,9 @@ def test_an_unreachable_backend_names_the_pool_the_cause_and_the_next_dial() -> 
     with pytest.raises(BackendUnavailable) as refused:
         pool.borrow()
     assert str(refused.value) == (
-        "Pool shop: 0 of 10 connections in use, 0 idle, 0 opening, 0 waiting. The backend cannot "
-        "be dialed: [Errno 111] Connection refused. The next dial is due in 0.1 s. Check that the "
-        "backend runs, and its host, port and login."
+        "The backend cannot be dialed: [Errno 111] Connection refused. The next dial is due in "
+        "0.1 s. Check that the backend runs, and its host, port and login. "
+        "Pool shop: 0 of 10 connections in use, 0 idle, 0 opening, 0 waiting."
     )
 
 

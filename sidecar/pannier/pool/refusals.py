@@ -87,14 +87,17 @@ def closed(figures: Figures) -> PoolClosed:
 
 
 def unreachable(figures: Figures, error: BaseException | None, next_in: float) -> PannierError:
-    """The dial failed, and there is no connection that could serve instead."""
-    text = f"{figures} The backend cannot be dialed"
+    """The dial failed, and there is no connection that could serve instead.
+
+    The cause comes first: a StoreBackend's status has room for 256 characters.
+    """
+    text = "The backend cannot be dialed"
     if error is not None:
         text += f": {in_words(error)}"
     text += "."
     if next_in > 0:
         text += f" The next dial is due in {seconds(next_in)}."
-    text += " Check that the backend runs, and its host, port and login."
+    text += f" Check that the backend runs, and its host, port and login. {figures}"
     refusal = BackendUnavailable(text, pool=figures.fields())
     refusal.__cause__ = error
     return refusal
