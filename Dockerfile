@@ -64,7 +64,7 @@ LABEL org.opencontainers.image.title="pannier-operator" \
       org.opencontainers.image.description="Pushes the configuration of StoreBackend resources to every Pannier sidecar of a cluster"
 COPY --from=operator-environment /opt/pannier /opt/pannier
 # The stream with its webhook, and health with metrics.
-EXPOSE 8443 3901
+EXPOSE 8443 9443 3901
 CMD ["operator"]
 
 FROM runtime AS sidecar

@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient, ApiException, Configuration
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.incluster_config import load_incluster_config
 from kubernetes.aio.config.kube_config import load_kube_config
+from yaml import YAMLError
 
 from pannier.errors import PannierError
 from pannier_operator.settings import OperatorSettings
@@ -55,14 +56,22 @@ async def connect(settings: OperatorSettings) -> AsyncIterator[ApiClient]:
             )
         else:
             load_incluster_config(configuration)
+        client = ApiClient(configuration)
     except (ConfigException, OSError, ValueError) as error:
-        where = settings.kubeconfig or "the pod's service account"
-        raise CannotReach(
-            f"{where} does not say how the API server is reached ({error}): give --kubeconfig, or "
-            "run the operator in a pod."
-        ) from None
-    async with ApiClient(configuration) as api:
+        raise _cannot_tell(settings, str(error)) from None
+    except (YAMLError, AttributeError, KeyError, TypeError):
+        # What is no kubeconfig at all; the library's words for it are its own insides'.
+        raise _cannot_tell(settings, "it is no kubeconfig") from None
+    async with client as api:
         yield api
+
+
+def _cannot_tell(settings: OperatorSettings, why: str) -> CannotReach:
+    where = settings.kubeconfig or "the pod's service account"
+    return CannotReach(
+        f"{where} does not say how the API server is reached ({why}): give --kubeconfig, or "
+        "run the operator in a pod."
+    )
 
 
 async def call(

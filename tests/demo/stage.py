@@ -107,7 +107,7 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         say("starting a Redis, with an ACL user of its own for the store")
         (home / "redis").mkdir()
         redis = RedisServer(home / "redis")
-        stack.callback(redis.kill)
+        stack.callback(lambda: redis.process and redis.kill())
         redis.start()
         password = secrets.token_urlsafe(24)
         redis.call("ACL", "SETUSER", USER, "on", f">{password}", "~pannier:*", "+@all", "-@admin")

@@ -137,6 +137,8 @@ class TestValues:
             ("networkPolicy.egress=all", "want array"),
             ("dashboards.labels=x", "want object"),
             ("imagePullSecrets={pull}", "want object"),
+            ("sidecar=null", "missing propert"),
+            ("injection=null", "missing propert"),
         ],
     )
     def test_what_means_nothing_is_refused(

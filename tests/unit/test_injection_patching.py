@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pannier_operator.injection.container import IDENTITY, NAME, SidecarTemplate
+from pannier_operator.injection.container import IDENTITY, KEPT, NAME, SidecarTemplate
 from pannier_operator.injection.patching import Decision, decide
 
 TEMPLATE = SidecarTemplate(
@@ -18,6 +18,19 @@ TEMPLATE = SidecarTemplate(
 )
 
 APP = {"name": "app", "image": "shop"}
+WINDOWS = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [
+                        {"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}
+                    ]
+                }
+            ]
+        }
+    }
+}
 
 
 def pod(*, labels: Any = None, **spec: Any) -> dict[str, Any]:
@@ -75,7 +88,9 @@ def test_asked_again_it_goes_before_the_init_containers_of_others() -> None:
 
 
 def test_a_sidecar_written_by_hand_stays_as_it_is() -> None:
-    assert decide(pod(containers=[APP, {"name": NAME}]), "shop", TEMPLATE).patch == ()
+    by_hand = {"name": NAME, "image": "mine", "restartPolicy": "Always"}
+    decision = decide(pod(initContainers=[by_hand]), "shop", TEMPLATE)
+    assert (decision.result, decision.patch) == ("present", ())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +99,12 @@ def test_a_sidecar_written_by_hand_stays_as_it_is() -> None:
         ({"hostNetwork": True}, "hostNetwork"),
         ({"os": {"name": "windows"}}, "Windows"),
         ({"nodeSelector": {"kubernetes.io/os": "windows"}}, "Windows"),
+        ({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}, "Windows"),
+        ({"affinity": WINDOWS}, "Windows"),
+        ({"containers": [{"name": NAME}]}, "called pannier"),
+        ({"initContainers": [{"name": NAME}]}, "called pannier"),
+        ({"volumes": [{"name": IDENTITY, "emptyDir": {}}]}, IDENTITY),
+        ({"containers": [{**APP, "volumeMounts": [{"name": KEPT, "mountPath": "/x"}]}]}, KEPT),
         ({"containers": [{**APP, "ports": [{"containerPort": 3900}]}]}, "3900"),
         ({"initContainers": [{"name": "x", "ports": [{"containerPort": 3901}]}]}, "3901"),
     ],

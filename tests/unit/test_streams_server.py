@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from pannier.config.stream.messages import (
     MAX_REPORT_BYTES,
+    MAX_SNAPSHOT_BYTES,
     Applied,
     Bye,
     Close,
@@ -184,6 +185,16 @@ class TestPushing:
         assert [each.name for each in (await checkout.snapshot()).stores] == ["cart", "other"]
         stranger = await operator.enter(namespace="bank")
         assert (await stranger.snapshot()).stores == []
+
+    async def test_who_waits_for_more_than_a_stream_carries_is_counted_as_pending(
+        self, operator: World
+    ) -> None:
+        huge = store("huge", size=MAX_SNAPSHOT_BYTES)
+        operator.want("shop", huge)
+        await operator.enter()
+        await until(lambda: ("shop", "huge") in operator.reported)
+        tally = operator.tally(huge)
+        assert (tally.connected, tally.synced, tally.pending) == (1, 0, 1)
 
     async def test_a_sidecar_that_runs_the_version_gets_no_push_and_counts_by_its_state(
         self, operator: World

@@ -51,8 +51,12 @@ def decide(
     if namespace in never_in or _part(metadata, "labels").get(OPT_OUT) == "false":
         return Decision("skipped")
     inits = _parts(spec, "initContainers")
-    places = [place for place, each in enumerate(inits) if each.get("name") == NAME]
-    if places or any(each.get("name") == NAME for each in _parts(spec, "containers")):
+    places = [
+        place
+        for place, each in enumerate(inits)
+        if each.get("name") == NAME and each.get("restartPolicy") == "Always"
+    ]
+    if places:
         return Decision("present", _to_the_front(places))
     reason = _why_not(spec)
     if reason:
@@ -68,13 +72,23 @@ def _why_not(spec: Mapping[str, Any]) -> str:
             "stores. Remove hostNetwork, or label the pod pannier.dev/inject=false."
         )
     selector = _part(spec, "nodeSelector")
-    named = (_part(spec, "os").get("name"), selector.get("kubernetes.io/os"))
-    if "windows" in named:
+    named = (
+        _part(spec, "os").get("name"),
+        selector.get("kubernetes.io/os"),
+        selector.get("beta.kubernetes.io/os"),
+    )
+    if "windows" in named or _wants_windows(spec):
         return "it does not run on Windows. Label the pod pannier.dev/inject=false."
+    containers = (*_parts(spec, "initContainers"), *_parts(spec, "containers"))
+    if any(each.get("name") == NAME for each in containers):
+        return f"a container of the pod is called {NAME}, and is no sidecar. Rename it."
+    own = [each["name"] for each in volumes()]
+    mounts = [mount for each in containers for mount in _parts(each, "volumeMounts")]
+    if any(each.get("name") in own for each in (*_parts(spec, "volumes"), *mounts)):
+        # They hold the pod's token and the credentials of its stores: nobody else mounts them.
+        return f"the pod names a volume {' or '.join(own)}, which are the sidecar's. Rename it."
     taken = [  # lists, as what stands there may be anything
-        port.get("containerPort")
-        for each in (*_parts(spec, "initContainers"), *_parts(spec, "containers"))
-        for port in _parts(each, "ports")
+        port.get("containerPort") for each in containers for port in _parts(each, "ports")
     ]
     for port in (RECORD_PORT, ADMIN_PORT):
         if port in taken:
@@ -83,6 +97,19 @@ def _why_not(spec: Mapping[str, Any]) -> str:
                 "another port, or label the pod pannier.dev/inject=false."
             )
     return ""
+
+
+def _wants_windows(spec: Mapping[str, Any]) -> bool:
+    """Whether the pod's required node affinity asks for Windows."""
+    affinity = _part(_part(spec, "affinity"), "nodeAffinity")
+    required = _part(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
+    return any(
+        term.get("key") == "kubernetes.io/os"
+        and term.get("operator") == "In"
+        and term.get("values") == ["windows"]
+        for terms in _parts(required, "nodeSelectorTerms")
+        for term in _parts(terms, "matchExpressions")
+    )
 
 
 def _insertions(
@@ -94,12 +121,10 @@ def _insertions(
         patch.append({"op": "add", "path": "/spec/initContainers/0", "value": sidecar})
     else:
         patch.append({"op": "add", "path": "/spec/initContainers", "value": [sidecar]})
-    held = [each.get("name") for each in _parts(spec, "volumes")]
-    missing = [each for each in volumes() if each["name"] not in held]
     if _parts(spec, "volumes"):
-        patch += [{"op": "add", "path": "/spec/volumes/-", "value": each} for each in missing]
+        patch += [{"op": "add", "path": "/spec/volumes/-", "value": each} for each in volumes()]
     else:
-        patch.append({"op": "add", "path": "/spec/volumes", "value": missing})
+        patch.append({"op": "add", "path": "/spec/volumes", "value": volumes()})
     return patch
 
 

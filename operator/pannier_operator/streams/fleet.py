@@ -371,6 +371,8 @@ class Fleet:
                 len(wanted.stores), audience.namespace, audience.service_account, len(data),
                 MAX_SNAPSHOT_BYTES,
             )  # fmt: skip
+            # Nothing goes out, but who waits for it is counted: the statuses must not say Ready.
+            self._news.add_all(audience.namespace, wanted.stores)
             return False
         self._tell_all(group)
         group.push = Push(nonce=nonce, wanted=wanted, data=data, seen=seen)
