@@ -226,6 +226,14 @@ class TestTheCluster:
             async with connect(OperatorSettings()):
                 pass
 
+    @pytest.mark.parametrize("text", ["just: [a", "hello", "[]", "clusters: 3"])
+    async def test_a_file_that_is_no_kubeconfig_is_named(self, tmp_path: Path, text: str) -> None:
+        file = tmp_path / "kubeconfig"
+        file.write_text(text)
+        with pytest.raises(CannotReach, match="kubeconfig does not say"):
+            async with connect(OperatorSettings(kubeconfig=file)):
+                pass
+
     def test_an_errors_text_repeats_no_body_and_no_header(self) -> None:
         error = ApiException(status=403, reason="forbidden")
         error.body, error.headers = "hunter2", {"Authorization": "hunter2"}
