@@ -10,8 +10,8 @@ def get(port: int, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        with connection.getresponse() as answer:  # it holds the socket where the server closes
+            return answer.status, answer.read().decode()
     finally:
         connection.close()
 

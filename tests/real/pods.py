@@ -110,8 +110,8 @@ class SidecarPod:
         connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=30)
         try:
             connection.request(method, path, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            with connection.getresponse() as answer:
+                return answer.status, answer.read()
         finally:
             connection.close()
 

@@ -89,8 +89,9 @@ def wait_until_ready(running: Sidecar) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", running.admin_port, timeout=5)
         try:
             connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
+            with connection.getresponse() as answer:
+                if answer.status == 200:
+                    return
         except OSError:
             pass  # not listening yet
         finally:

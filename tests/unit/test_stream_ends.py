@@ -142,8 +142,8 @@ async def test_a_sidecar_that_runs_the_version_gets_no_push(
     applied = sidecar.table.applied_at
     operator.epoch = 4
     await operator.server.close_all(Close.REAUTHENTICATE, 0)
-    await until(lambda: not operator.tally(shop).synced)
-    await until(lambda: operator.tally(shop).synced == 1)
+    await until(lambda: operator.fleet.streams == 0)
+    await until(lambda: operator.fleet.streams == 1 and operator.tally(shop).synced == 1)
     assert operator.tally(shop).reachable == 1
     assert sidecar.table.applied_at == applied
 

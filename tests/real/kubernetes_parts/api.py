@@ -48,8 +48,8 @@ class Api:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            text = answer.read()
+            with connection.getresponse() as answer:  # it holds the socket once the server closes
+                text = answer.read()
         finally:
             connection.close()
         if answer.status >= 300:
