@@ -58,6 +58,16 @@ class TestTheDoor:
         sidecar = await operator.dial()
         assert sidecar.socket.protocol == "pannier.v1"
 
+    async def test_what_is_too_long_to_be_read_is_quoted_in_no_log(
+        self, operator: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for header in ("Authorization", "Cookie"):
+            refusal = await self.refused(operator, headers={header: "Bearer hunter2" * 3000})
+            assert refusal.status == 400
+        assert "hunter2" not in caplog.text
+        assert "LineTooLong" in caplog.text
+        assert "Traceback" not in caplog.text
+
     async def test_without_the_subprotocol_it_is_a_bad_request(self, operator: World) -> None:
         for protocols in ((), ("pannier.v2", "chat")):
             assert (await self.refused(operator, protocols=protocols)).status == 400
