@@ -6,20 +6,17 @@ cluster. `tools/crd` makes the resource's schema of it, with the rules in CEL.
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 from crd.rules import NAME
 from crd.schema import CLASSES, spec_schema
 from crd.status import COLUMNS, STATUS
+from written_files import ROOT, write_or_check
 
 from pannier.config.documents import API_VERSION, KIND
 
-ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "helm" / "pannier" / "crd" / "storebackends.yaml"
 HEAD = (
     "# Written by tools/write_crd.py from sidecar/pannier/config/documents.py; not to be edited.\n"
@@ -80,25 +77,12 @@ class Plain(yaml.SafeDumper):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if the file differs"
+    return write_or_check(
+        {FILE: HEAD + yaml.dump(definition(), Dumper=Plain, sort_keys=False, width=100)},
+        present=(),
+        description=__doc__,
+        differs=f"{FILE.relative_to(ROOT)} is not what tools/write_crd.py would write.",
     )
-    check = parser.parse_args().check
-    text = HEAD + yaml.dump(definition(), Dumper=Plain, sort_keys=False, width=100)
-    present = FILE.read_text() if FILE.exists() else ""
-    if text == present:
-        return 0
-    name = str(FILE.relative_to(ROOT))
-    if check:
-        before, after = present.splitlines(), text.splitlines()
-        print(*difflib.unified_diff(before, after, name, "generated", lineterm=""), sep="\n")
-        print(f"{name} is not what tools/write_crd.py would write.")
-        return 1
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(text)
-    print(f"written: {name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
-from pathlib import Path
 
 from reference.chart import chart_page
 from reference.fields import fields_page
@@ -14,8 +11,8 @@ from reference.markdown import page
 from reference.metrics import metrics_page
 from reference.problems import problems_page
 from reference.status import status_page
+from written_files import ROOT, write_or_check
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
 HEAD = "<!-- Written by tools/write_reference.py from the code; not to be edited. -->\n\n"
 
@@ -45,33 +42,12 @@ def pages() -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a file differs"
+    return write_or_check(
+        {FOLDER / file: text for file, text in pages().items()},
+        present=FOLDER.glob("*.md"),
+        description=__doc__,
+        differs="docs/reference is not what tools/write_reference.py would write.",
     )
-    check = parser.parse_args().check
-    wanted = {FOLDER / file: text for file, text in pages().items()}
-    failed = False
-    for path in sorted({*wanted, *FOLDER.glob("*.md")}):
-        text = wanted.get(path)
-        present = path.read_text() if path.exists() else None
-        if text == present:
-            continue
-        name = str(path.relative_to(ROOT))
-        if check:
-            failed = True
-            before, after = (present or "").splitlines(), (text or "").splitlines()
-            print(*difflib.unified_diff(before, after, name, "generated", lineterm=""), sep="\n")
-        elif text is None:
-            path.unlink()
-            print(f"removed: {name}")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            print(f"written: {name}")
-    if failed:
-        print("docs/reference is not what tools/write_reference.py would write.")
-    return int(failed)
 
 
 if __name__ == "__main__":
