@@ -107,7 +107,7 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         say("starting a Redis, with an ACL user of its own for the store")
         (home / "redis").mkdir()
         redis = RedisServer(home / "redis")
-        stack.callback(lambda: redis.process and redis.kill())
+        stack.callback(redis.kill)
         redis.start()
         password = secrets.token_urlsafe(24)
         redis.call("ACL", "SETUSER", USER, "on", f">{password}", "~pannier:*", "+@all", "-@admin")
@@ -122,7 +122,7 @@ def raised(home: Path, say: Callable[[str], None]) -> Iterator[Stage]:
         plane.kubectl("create", "namespace", NAMESPACE)
         plane.kubectl("create", "serviceaccount", "checkout", "-n", NAMESPACE)
         plane.kubectl("label", "namespace", NAMESPACE, "pannier.dev/inject=enabled")
-        wait_until(lambda: plane._is_there(PUBLISHED), READY_SECONDS, "the CA is in the namespace")
+        wait_until(lambda: plane.is_there(PUBLISHED), READY_SECONDS, "the CA is in the namespace")
         say(f"kubectl apply: a Deployment of {REPLICAS} pods; the webhook puts the sidecar in each")
         plane.apply(CHECKOUT, namespace=NAMESPACE)
         pods = []

@@ -99,8 +99,7 @@ class Cluster:
     def stop(self) -> None:
         """Stop all."""
         for node in self.nodes:
-            if node.process is not None:
-                node.kill()
+            node.kill()
 
 
 def raw(node: RedisServer, *command: object) -> object:

@@ -443,7 +443,7 @@ def status_of(name: str, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_account(plane: ControlPlane, namespace: str) -> bool:
-    return plane._is_there(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+    return plane.is_there(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
 
 
 def results(running: Operator) -> dict[str, float]:

@@ -81,7 +81,7 @@ class Team:
     def pod(self, *, service_account: str = "default") -> SidecarPod:
         """One more pod, its volumes projected, its sidecar not started yet."""
         published = f"/api/v1/namespaces/{self.namespace}/configmaps/pannier-ca"
-        wait_until(lambda: self.plane._is_there(published), READY_SECONDS, "the CA is published")
+        wait_until(lambda: self.plane.is_there(published), READY_SECONDS, "the CA is published")
         name = f"checkout-{len(self.pods)}"
         pod = SidecarPod(
             self.plane, self.home, self.namespace, name, service_account=service_account

@@ -244,7 +244,7 @@ class ControlPlane:
         self.api.call("POST", "/api/v1/namespaces", {"metadata": metadata})
         if self.controller_manager is not None:
             path = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-            wait_until(lambda: self._is_there(path), READY_SECONDS, f"{name} has its account")
+            wait_until(lambda: self.is_there(path), READY_SECONDS, f"{name} has its account")
         return name
 
     def service_account(self, namespace: str, name: str) -> None:
@@ -323,7 +323,8 @@ class ControlPlane:
         assert log.exists(), "this control plane keeps no audit log: audit=True"
         return requests_of(log, f"system:serviceaccount:{namespace}:{name}")
 
-    def _is_there(self, path: str) -> bool:
+    def is_there(self, path: str) -> bool:
+        """Whether the API server has an object at that path."""
         try:
             self.api.call("GET", path)
         except ApiError as error:
